@@ -1,0 +1,71 @@
+"""Load TensorFlow without its start-up messages.
+
+TensorFlow 2.21 writes a dozen lines to file descriptor 2 from C++ while it is imported and
+while it looks for devices: before its logger is initialised, so that `TF_CPP_MIN_LOG_LEVEL`
+does not reach them. They are caught here and everything that is not known start-up noise is
+written back. Checked on TensorFlow 2.21.0.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+_NOISE = re.compile(
+    r"""
+    ^WARNING:\ All\ log\ messages\ before\ absl::InitializeLog\(\)
+    | ^[IW]\d{4}\ .*                       # absl: information and warnings
+    | ^\d{4}-\d\d-\d\d\ [\d:.]+:\ [IW]\ .* # TensorFlow's own logger: the same
+    | ^To\ enable\ the\ following\ instructions:
+    | ^E\d{4}\ .*failed\ call\ to\ cuInit  # a machine without a usable NVIDIA driver
+    | ^E\d{4}\ .*Unable\ to\ register\ cu\w+\ (factory|plugin)
+    | ^\s*$
+    """,
+    re.VERBOSE,
+)
+
+
+def without_noise(text: str) -> str:
+    """The lines of `text` that are not TensorFlow's start-up messages."""
+    return "".join(line for line in text.splitlines(keepends=True) if not _NOISE.match(line))
+
+
+def load() -> None:
+    """Import Keras, and TensorFlow where it is the backend, and find the devices, in silence.
+
+    Errors, and whatever else is written meanwhile, reach the standard error output. Does
+    nothing when Keras is already imported: then its messages have been seen.
+    """
+    if "keras" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later information messages (XLA's)
+    with _filtered_stderr():
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # the CUDA driver speaks on first use
+
+
+@contextlib.contextmanager
+def _filtered_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # closed: nobody is listening
+        yield
+        return
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            sys.stderr.write(without_noise(caught.read().decode(errors="replace")))
+            sys.stderr.flush()
