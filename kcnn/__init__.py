@@ -3,4 +3,38 @@
 Importing is fast and silent: Keras and TensorFlow load on first real use.
 """
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+#: name: the module that defines it
+_HOME = {
+    "Data": "kcnn.data",
+    "InputError": "kcnn.errors",
+    "Recipe": "kcnn.training",
+    "build": "kcnn.models.build",
+    "callbacks": "kcnn.callbacks",
+    "card": "kcnn.models.build",
+    "from_arrays": "kcnn.data",
+    "list_models": "kcnn.registry",
+    "load_data": "kcnn.data",
+    "load_run": "kcnn.training",
+    "register": "kcnn.registry",
+    "train": "kcnn.training",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kcnn' has no attribute {name!r}")
+    home = importlib.import_module(_HOME[name])
+    value = home if name == "callbacks" else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
