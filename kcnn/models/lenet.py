@@ -20,7 +20,6 @@ from typing import Any
 from kcnn import layers
 from kcnn.errors import InputError
 from kcnn.layers import keras
-from kcnn.models.rbf_codes import digit_codes
 from kcnn.registry import register
 
 _PAPER = "LeCun et al. 1998"
@@ -178,6 +177,8 @@ def _rbf(x: keras.KerasTensor, classes: int, activation: str | None) -> keras.Ke
             f"negative distances; received classes={classes!r}, "
             f"classifier_activation={activation!r}. Use head='dense'."
         )
+    from kcnn.models.rbf_codes import digit_codes  # NumPy, which listing does without
+
     codes = digit_codes()  # (10, 84) of ±1
     products = keras.layers.Dense(
         10, use_bias=False, trainable=False, name="rbf",
