@@ -8,6 +8,7 @@ rows can be listed without it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from kcnn import startup
@@ -36,19 +37,30 @@ INITIALIZERS = {"relu": "he_normal"}
 
 
 class GeometryError(InputError):
-    """An image is smaller than the window that a layer slides over it."""
+    """The network does not take images of this size."""
 
-    def __init__(self, layer: str, size: tuple[int, int], window: int) -> None:
-        self.layer = layer
-        super().__init__(
-            f"The image vanishes at layer {layer!r}: {size[0]}×{size[1]} pixels are left "
-            f"there, and its window is {window}×{window}"
-        )
+
+class VanishingError(GeometryError):
+    """An image is smaller than the window that a layer slides over it."""
 
 
 def initializer(activation: str) -> str:
     """The weight initialiser for layers followed by `activation`."""
     return INITIALIZERS.get(activation, "glorot_uniform")
+
+
+def image_input(
+    input_shape: Sequence[int], preprocessing: Sequence[keras.layers.Layer] = ()
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The network's input (N, *input_shape), and what comes of it behind `preprocessing`.
+
+    The layers of `preprocessing` (resizing, normalisation) are applied in turn and become the
+    model's first; the network is built to the shape that they leave.
+    """
+    inputs = x = keras.Input(tuple(input_shape), name="image")
+    for layer in preprocessing:
+        x = layer(x)
+    return inputs, x
 
 
 def conv(
@@ -71,7 +83,7 @@ def conv(
     published weight, pads both.) `activation` chooses the initialiser only.
 
     Raises:
-        GeometryError: The padded image is smaller than the (dilated) kernel.
+        VanishingError: The padded image is smaller than the (dilated) kernel.
     """
     if padding == "same" and stride == 1:
         native = "same"
@@ -102,6 +114,7 @@ def norm(x: keras.KerasTensor, *, name: str, zero_gamma: bool = False) -> keras.
 
 def activate(x: keras.KerasTensor, activation: str, *, name: str) -> keras.KerasTensor:
     """An elementwise activation as a layer of its own, named after its place."""
+    check_activation("activation", activation)
     if activation == "relu":
         return keras.layers.ReLU(name=f"{name}_relu")(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
@@ -147,7 +160,7 @@ def pool(
     smallest value, as good as minus infinity.
 
     Raises:
-        GeometryError: The padded image is smaller than the window.
+        VanishingError: The padded image is smaller than the window.
     """
     if padding:
         x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
@@ -160,6 +173,11 @@ def zero_pad_shortcut(
     x: keras.KerasTensor, filters: int, *, stride: int, name: str
 ) -> keras.KerasTensor:
     """Shortcut without parameters (He et al. 2015, option A): subsample, add zero channels."""
+    if filters < x.shape[-1]:
+        raise InputError(
+            f"shortcut='A' adds channels of zeros and takes none away: {name} goes from "
+            f"{x.shape[-1]} channels to {filters}. Use shortcut='B'."
+        )
     if stride > 1:
         x = keras.layers.MaxPooling2D(1, strides=stride, name=f"{name}_shortcut")(x)
     if filters > x.shape[-1]:
@@ -238,7 +256,8 @@ def classifier(
 
 def check_rate(dropout: float) -> None:
     """Refuse a dropout rate outside [0, 1)."""
-    if isinstance(dropout, bool) or not 0.0 <= dropout < 1.0:
+    number = isinstance(dropout, Real) and not isinstance(dropout, bool)
+    if not number or not 0.0 <= dropout < 1.0:
         raise InputError(f"dropout is a rate from 0 up to, not including, 1; received {dropout!r}.")
 
 
@@ -247,6 +266,17 @@ def check_choice(option: str, value: object, allowed: Sequence[object]) -> None:
     if value not in allowed:
         choices = ", ".join(map(repr, allowed))
         raise InputError(f"{option} is one of {choices}; received {value!r}.")
+
+
+def check_activation(option: str, activation: object) -> None:
+    """Refuse an `activation` that Keras does not know."""
+    try:
+        keras.activations.get(activation)
+    except ValueError as error:
+        raise InputError(
+            f"{option} is an activation of Keras, such as 'relu', 'tanh', 'sigmoid' or "
+            f"'softmax', or None; received {activation!r}."
+        ) from error
 
 
 def check_lengths(**rows: Sequence[int]) -> None:
@@ -276,6 +306,7 @@ def _to_vector(x: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 def _predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> keras.KerasTensor:
     if classes == 1 and activation == "softmax":
         activation = "sigmoid"  # the softmax of two logits of which one is fixed to 0
+    check_activation("classifier_activation", activation)
     # Probabilities in 16 bits lose what the loss needs (mixed precision).
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
     return keras.layers.Dense(
@@ -290,4 +321,7 @@ def _predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> 
 def _check_window(x: keras.KerasTensor, window: int, layer: str) -> None:
     _, height, width, _ = x.shape
     if min(height, width) < window:
-        raise GeometryError(layer, (height, width), window)
+        raise VanishingError(
+            f"The image vanishes at layer {layer!r}: {height}×{width} pixels are left there, "
+            f"and its window is {window}×{window}"
+        )

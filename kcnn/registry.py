@@ -10,6 +10,8 @@ import fnmatch
 import importlib
 import importlib.util
 import inspect
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,9 +54,14 @@ class Entry:
         for name, parameter in inspect.signature(self.builder).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 options |= {top: _NEUTRAL.get(top) for top in TOP_OPTIONS}
-            elif name != "input_shape":
+            elif name not in ("input_shape", "preprocessing"):
                 options[name] = parameter.default
         return options | dict(self.settings)
+
+    @property
+    def takes_preprocessing(self) -> bool:
+        """Whether the builder puts preprocessing layers in front of the network by itself."""
+        return "preprocessing" in inspect.signature(self.builder).parameters
 
     def accepted(self, requested: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the `requested` options that the builder is to be called with.
@@ -163,6 +170,10 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def _register(entry: Entry) -> None:
+    if not isinstance(entry.name, str) or not re.fullmatch(r"[\w.-]+", entry.name):
+        raise InputError(
+            f"A model's name has letters, digits, '_', '-' and '.'; received {entry.name!r}."
+        )
     if entry.name in _ENTRIES:
         raise InputError(
             f"A model named {entry.name!r} is registered already (by "
@@ -189,6 +200,8 @@ def _import_source(name: str) -> str:
         _import_file(Path(source))
     else:
         try:
+            if not all(map(str.isidentifier, source.split("."))):
+                raise ModuleNotFoundError(f"{source!r} is no module's name")
             importlib.import_module(source)
         except ModuleNotFoundError as error:
             raise InputError(
@@ -209,6 +222,7 @@ def _import_file(path: Path) -> None:
         raise InputError(f"There is no file {str(path)!r} to import a model from.")
     spec = importlib.util.spec_from_file_location(resolved.stem, resolved)
     module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     _IMPORTED_FILES.add(resolved)
 

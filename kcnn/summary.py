@@ -75,12 +75,15 @@ def abstract(build: Callable[[], "keras.Model"]) -> "keras.Model":
     """The model that `build` makes, with shapes but without memory for its weights.
 
     Keras leaves variables uninitialised inside a `StatelessScope`. It remembers them for the
-    thread, to initialise them later; the thread here ends with the call.
+    thread, to initialise them later; the thread here ends with the call. Keras' dtype policy
+    is the thread's too, and is handed on.
     """
+    import keras
+
+    policy = keras.config.dtype_policy()
 
     def run() -> "keras.Model":
-        import keras
-
+        keras.config.set_dtype_policy(policy)
         with keras.StatelessScope(initialize_variables=False):
             return build()
 
@@ -90,24 +93,28 @@ def abstract(build: Callable[[], "keras.Model"]) -> "keras.Model":
 
 def cost(model: "keras.Model") -> Cost:
     """The cost of `model`, layer by layer, in the order of its graph."""
+    import keras
+
     fields: dict[int, _Field] = {}
     rows = []
-    for layer in _leaves(model):
-        rows.append(_layer_cost(layer, _receptive_field(layer, fields)))
+    for operation in _leaves(model):
+        field = _receptive_field(operation, fields)
+        if isinstance(operation, keras.layers.Layer):
+            rows.append(_layer_cost(operation, field))
     return Cost(tuple(rows))
 
 
 @dataclass(frozen=True)
 class _Field:
     size: int | None  # None: the whole image
-    stride: int | None
+    stride: int | None  # None: the axes are no longer those of the image
 
 
-def _leaves(model: "keras.Model") -> list["keras.layers.Layer"]:
-    """The layers of `model`, those of nested models in their place."""
+def _leaves(model: "keras.Model") -> list["keras.Operation"]:
+    """The layers of `model` and the operations between them, nested models' in their place."""
     leaves = []
-    for layer in model.layers:
-        leaves += _leaves(layer) if hasattr(layer, "layers") else [layer]
+    for operation in getattr(model, "operations", model.layers):
+        leaves += _leaves(operation) if hasattr(operation, "layers") else [operation]
     return leaves
 
 
@@ -147,23 +154,25 @@ def _macs(layer: "keras.layers.Layer", shape: tuple[int | None, ...]) -> int:
     return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
-def _receptive_field(layer: "keras.layers.Layer", fields: dict[int, _Field]) -> _Field:
+def _receptive_field(layer: "keras.Operation", fields: dict[int, _Field]) -> _Field:
     """r = r_in + (window - 1) · stride_in; stride = stride_in · stride of the layer."""
     inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
     known = [fields[id(x)] for x in inputs if id(x) in fields]
-    # A tensor between two layers that is no layer's output (an operation's) passes through.
+    # At the border of a nested model the tensors change; the field is that of the layer before.
     before = _widest(known) if known else _widest(list(fields.values())[-1:] or [_Field(1, 1)])
     field = _step(layer, before)
     fields[id(layer.output)] = field
     return field
 
 
-def _step(layer: "keras.layers.Layer", before: _Field) -> _Field:
+def _step(layer: "keras.Operation", before: _Field) -> _Field:
     kind = type(layer).__name__
     if kind == "Flatten" or kind.startswith("Global"):
         return _Field(None, None)
+    if kind == "Reshape" and len(layer.input.shape) == 4:
+        return _Field(before.size, None)
     window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-    if before.size is None or window is None:
+    if before.size is None or before.stride is None or window is None:
         return before
     dilation = max(_pair(getattr(layer, "dilation_rate", 1)))
     reach = dilation * (max(_pair(window)) - 1)
@@ -175,7 +184,8 @@ def _step(layer: "keras.layers.Layer", before: _Field) -> _Field:
 def _widest(fields: list[_Field]) -> _Field:
     if any(field.size is None for field in fields):
         return _Field(None, None)
-    return _Field(max(f.size for f in fields), max(f.stride for f in fields))
+    strides = [field.stride for field in fields if field.stride is not None]
+    return _Field(max(field.size for field in fields), max(strides, default=None))
 
 
 def _pair(value: Any) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ arithmetic (55×55 behind conv1) needs 227×227.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcnn import layers
@@ -64,6 +65,7 @@ def alexnet(
     lrn: bool = False,
     batchnorm: bool = False,
     dropout: float = 0.5,
+    preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
     """AlexNet: 5 convolutions, 3 dense layers, ReLU, overlapping max pooling, dropout.
@@ -77,6 +79,7 @@ def alexnet(
         lrn: Local response normalisation behind conv1 and conv2 (section 3.3).
         batchnorm: BatchNorm between each convolution and its ReLU.
         dropout: Rate behind each hidden dense layer.
+        preprocessing: See `layers.image_input`.
         **top: Options of `layers.classifier`.
 
     Raises:
@@ -85,7 +88,7 @@ def alexnet(
     layers.check_lengths(widths=widths, convolutions=range(5))
     if not isinstance(groups, int) or groups < 1 or any(width % groups for width in widths):
         raise InputError(f"groups divides the filters {widths}, as 1 and 2 do; received {groups}.")
-    inputs = x = keras.Input(input_shape, name="image")
+    inputs, x = layers.image_input(input_shape, preprocessing)
     for index, filters in enumerate(widths, 1):
         first, name = index == 1, f"conv{index}"
         x = layers.conv_bn(

@@ -1,17 +1,19 @@
 """From a name to a model, or to its card: the only place where options meet a builder."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kcnn import layers, registry, startup
 from kcnn.errors import InputError
+from kcnn.layers import keras
 from kcnn.summary import Cost, abstract, cost
-
-if TYPE_CHECKING:
-    import keras
 
 
 def build(
@@ -23,8 +25,9 @@ def build(
     include_top: bool = True,
     pooling: str | None = None,
     classifier_activation: str | None = "softmax",
+    preprocessing: Sequence[keras.layers.Layer] = (),
     **options: Any,
-) -> "keras.Model":
+) -> keras.Model:
     """Build the network registered as `name`: a plain `keras.Model`.
 
     The model takes float images (N, H, W, C), normalised or not, and gives (N, classes).
@@ -39,6 +42,9 @@ def build(
             (N, C') where `pooling` is given.
         pooling: How the feature map becomes a vector: "avg", "max", or None as in the paper.
         classifier_activation: "softmax", another Keras activation, or None for logits.
+        preprocessing: Keras layers that become the model's first, such as `Resizing` and
+            `Normalization`; `input_shape` is then the raw image's, and the network is built to
+            the shape that they leave.
         **options: The family's own, and those that mean the same in every family that has
             them: `batchnorm` (after each convolution), `dropout` (in the head), `residual`
             (shortcuts around blocks), `stem` ("auto", "imagenet", "cifar").
@@ -56,7 +62,14 @@ def build(
     }
     entry = registry.lookup(name)
     arguments = _arguments(entry, input_shape, top | options)
-    model = _run(entry, arguments)
+    if preprocessing and entry.takes_preprocessing:
+        model = _run(entry, arguments | {"preprocessing": preprocessing})
+    elif preprocessing:
+        inputs, x = layers.image_input(arguments["input_shape"], preprocessing)
+        network = _run(entry, arguments | {"input_shape": tuple(x.shape[1:])})
+        model = keras.Model(inputs, network(x), name=network.name)
+    else:
+        model = _run(entry, arguments)
     if weights is not None:
         _load_weights(model, weights)
     return model
@@ -138,8 +151,8 @@ def _arguments(
 
 def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
     try:
-        shape = tuple(int(size) for size in input_shape)
-    except (TypeError, ValueError):
+        shape = tuple(index(size) for size in input_shape)
+    except TypeError:
         shape = ()
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(
@@ -149,11 +162,11 @@ def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
     return shape
 
 
-def _run(entry: registry.Entry, arguments: Mapping[str, Any]) -> "keras.Model":
+def _run(entry: registry.Entry, arguments: Mapping[str, Any]) -> keras.Model:
     try:
         model = entry.builder(**arguments)
-    except layers.GeometryError as error:
-        raise InputError(f"{error}. {_remedy(entry, arguments)}") from error
+    except layers.VanishingError as error:
+        raise layers.GeometryError(f"{error}. {_remedy(entry, arguments)}") from error
     model.name = entry.name
     return model
 
@@ -186,7 +199,7 @@ def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int:
     return enough
 
 
-def _load_weights(model: "keras.Model", weights: str | Path) -> None:
+def _load_weights(model: keras.Model, weights: str | Path) -> None:
     path = Path(weights)
     if not path.name.endswith(".weights.h5") or not path.is_file():
         raise InputError(
@@ -194,4 +207,12 @@ def _load_weights(model: "keras.Model", weights: str | Path) -> None:
             f"received {str(weights)!r}, which is "
             f"{'not such a file' if path.exists() else 'not there'}."
         )
-    model.load_weights(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Keras would skip, it warns of
+            model.load_weights(path)
+    except (OSError, ValueError, UserWarning) as error:
+        raise InputError(
+            f"{str(weights)!r} does not hold the weights of this {model.name}. Build it with the "
+            f"options, classes and channels of the network that was saved."
+        ) from error

@@ -15,6 +15,7 @@ Recognition", Proceedings of the IEEE 86(11), 1998, section II.B.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcnn import layers
@@ -51,6 +52,7 @@ def lenet5(
     activation: str = "tanh",
     batchnorm: bool = False,
     dropout: float = 0.0,
+    preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
     """LeNet-5 as the lecture draws it: 2 convolutions, 3 dense layers, average pooling.
@@ -60,9 +62,10 @@ def lenet5(
         activation: "tanh", "sigmoid", or any other of Keras.
         batchnorm: BatchNorm between each convolution and its activation.
         dropout: Rate behind the two hidden dense layers.
+        preprocessing: See `layers.image_input`.
         **top: Options of `layers.classifier`.
     """
-    inputs, x = _padded_input(input_shape)
+    inputs, x = _padded_input(input_shape, preprocessing)
     for index, filters in ((1, 6), (2, 16)):
         x = layers.conv_bn(
             x, filters, 5, name=f"conv{index}", padding="valid",
@@ -96,6 +99,7 @@ def lenet5_1998(
     classes: int = 10,
     include_top: bool = True,
     classifier_activation: str | None = "softmax",
+    preprocessing: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
     """LeNet-5 as published: sparse C3, trainable subsampling, scaled tanh, RBF output.
 
@@ -106,18 +110,20 @@ def lenet5_1998(
         classes: 10 with the RBF head.
         include_top: False ends with F6's 84 units.
         classifier_activation: "softmax", or None for the negative distances or the logits.
+        preprocessing: See `layers.image_input`.
 
     Raises:
-        InputError: Another size than 32×32 or 28×28; the RBF head with other classes than the
+        GeometryError: Another size than 32×32 or 28×28.
+        InputError: The RBF head with other classes than the
             ten digits or another activation.
     """
     layers.check_choice("head", head, ("rbf", "dense"))
-    if tuple(input_shape[:2]) not in ((28, 28), (32, 32)):
-        raise InputError(
+    inputs, x = _padded_input(input_shape, preprocessing)
+    if tuple(x.shape[1:3]) != (32, 32):
+        raise layers.GeometryError(
             f"lenet5_1998 is LeCun's own network for 32×32 images (28×28 is padded); received "
-            f"{input_shape[0]}×{input_shape[1]}. lenet5 takes other sizes."
+            f"{x.shape[1]}×{x.shape[2]}. lenet5 takes other sizes."
         )
-    inputs, x = _padded_input(input_shape)
     x = _squash(layers.conv(x, 6, 5, name="c1", padding="valid", activation="tanh"), "c1")
     x = _subsample(x, "s2")
     x = _squash(_sparse_conv(x, "c3"), "c3")
@@ -135,10 +141,10 @@ def lenet5_1998(
 
 
 def _padded_input(
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, int, int], preprocessing: Sequence[keras.layers.Layer]
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    inputs = x = keras.Input(input_shape, name="image")
-    if tuple(input_shape[:2]) == (28, 28):
+    inputs, x = layers.image_input(input_shape, preprocessing)
+    if tuple(x.shape[1:3]) == (28, 28):
         x = keras.layers.ZeroPadding2D(2, name="pad")(x)  # (N, 32, 32, C)
     return inputs, x
 

@@ -9,6 +9,7 @@ billion, 9.7 GB (the lecture's 3 billion and 12.6 GB are generous).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcnn import layers
@@ -35,6 +36,7 @@ def mlp(
     batchnorm: bool = False,
     dropout: float = 0.0,
     residual: bool = False,
+    preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
     """A multilayer perceptron on the flattened image.
@@ -47,6 +49,7 @@ def mlp(
         batchnorm: BatchNorm between each hidden layer and its activation.
         dropout: Rate behind each hidden layer.
         residual: Add each hidden layer's input to its output, from the second on.
+        preprocessing: See `layers.image_input`.
         **top: Options of `layers.classifier`.
 
     Raises:
@@ -64,8 +67,8 @@ def mlp(
     if top.get("pooling") is not None:
         raise InputError(f"An MLP has no feature map to pool; received pooling={top['pooling']!r}.")
     layers.check_rate(dropout)
-    inputs = keras.Input(input_shape, name="image")
-    x = keras.layers.Flatten(name="flatten")(inputs)  # (N, H·W·C)
+    inputs, x = layers.image_input(input_shape, preprocessing)
+    x = keras.layers.Flatten(name="flatten")(x)  # (N, H·W·C)
     for index in range(1, depth):
         shortcut, name = x, f"fc{index}"
         x = layers.hidden(

@@ -8,7 +8,7 @@ appears where two shapes differ, a stride where a stage begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ def resnet(
     batchnorm: bool = True,
     dropout: float = 0.0,
     residual: bool = True,
+    preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
     """A residual network, or the plain one of the same layers.
@@ -72,18 +73,19 @@ def resnet(
         batchnorm: False leaves BatchNorm out and gives the convolutions biases.
         dropout: Rate in front of the classifier.
         residual: False leaves the shortcuts out.
+        preprocessing: See `layers.image_input`.
         **top: Options of `layers.classifier`.
 
     Raises:
         InputError: A value outside these, or options that exclude each other.
     """
-    stem = layers.choose_stem(stem, input_shape)
     layers.check_lengths(depths=depths, widths=widths)
     _check(block, shortcut, stride_in, zero_init_residual, preact, batchnorm, residual)
+    inputs, x = layers.image_input(input_shape, preprocessing)
+    stem = layers.choose_stem(stem, x.shape[1:])
     grids = _grids(stem, len(depths), output_stride)
     zero_gamma = zero_init_residual
     bind = partial(layers.conv_bn, batchnorm=batchnorm)
-    inputs = x = keras.Input(input_shape, name="image")
     x = _stem(bind, x, widths[0], stem)
     build_block = _preact_block if preact else _block
     for stage, (depth, width, grid) in enumerate(zip(depths, widths, grids, strict=True), 2):

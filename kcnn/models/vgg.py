@@ -7,6 +7,7 @@ layers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcnn import layers
@@ -32,6 +33,7 @@ def vgg(
     dropout: float = 0.5,
     residual: bool = False,
     conv_bias: bool | None = None,
+    preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
     """VGG: `depths[i]` convolutions 3×3 in stage i + 1, then the dense layers.
@@ -47,10 +49,11 @@ def vgg(
             projection where the width grows (He et al. 2015, option B).
         conv_bias: Biases of the convolutions; None leaves them out where BatchNorm follows
             and would cancel them, True keeps them there, as torchvision's vgg16_bn does.
+        preprocessing: See `layers.image_input`.
         **top: Options of `layers.classifier`.
     """
     layers.check_lengths(depths=depths, widths=widths)
-    inputs = x = keras.Input(input_shape, name="image")
+    inputs, x = layers.image_input(input_shape, preprocessing)
     shared = {"batchnorm": batchnorm, "use_bias": conv_bias}
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
         shortcut = x

@@ -1,0 +1,88 @@
+"""Progress in the terminal: a bar for the running epoch, a line for each that ended."""
+
+import time
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+Logs = dict[str, Any] | None
+
+_COLUMNS = "{:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>11}  {:>8}"
+
+
+class Progress(keras.callbacks.Callback):
+    """Show training as it goes: epoch, loss, accuracy, validation figures, images per second.
+
+    The bar appears on a terminal only; elsewhere one line an epoch remains.
+
+    Args:
+        console: Where to write; a new console on standard output by default.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
+        self.console = console or Console()
+        self._bars: Bars | None = None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        self._started, self._shown = time.perf_counter(), 0.0
+        self._print(
+            "epoch", "loss", "accuracy", "val loss", "val acc", "images/s", "time", style="bold"
+        )
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bars.add_task("training", total=epochs * (steps or 0), figures="")
+        self._bars.start()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._bars.update(self._task, description=f"epoch {epoch + 1}/{self.params['epochs']}")
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        now = time.perf_counter()
+        if now - self._shown < 0.1 or not self.console.is_terminal:
+            return  # reading the logs waits for the device: ten times a second is enough
+        self._shown = now
+        done = self._epochs_done() * (self.params["steps"] or 0) + batch + 1
+        self._bars.update(
+            self._task, completed=done, figures=f"loss {float((logs or {}).get('loss', 0)):.4f}"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs = logs or {}
+        self._done = epoch + 1
+        self._print(
+            f"{epoch + 1}/{self.params['epochs']}",
+            *(_figure(logs.get(name)) for name in ("loss", "accuracy", "val_loss", "val_accuracy")),
+            f"{logs['images_per_second']:,.0f}" if "images_per_second" in logs else "",
+            f"{time.perf_counter() - self._started:.1f} s",
+        )
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bar; also after an exception, which Keras does not report."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def _epochs_done(self) -> int:
+        return getattr(self, "_done", 0)
+
+    def _print(self, *cells: str, style: str | None = None) -> None:
+        self.console.print(_COLUMNS.format(*cells), style=style, highlight=False)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{float(value):.4f}"

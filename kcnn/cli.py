@@ -1,0 +1,183 @@
+"""The command line: each command is a dataclass whose fields are its flags."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from tyro.conf import Positional
+
+from kcnn.errors import InputError
+from kcnn.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class List:
+    """Table of the networks: parameters, multiply-accumulates, memory, paper."""
+
+    pattern: Positional[str] = "*"
+    """Which: resnet*, or FILE.py:* for your own."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print the table."""
+        from kcnn.tables import list_table
+
+        Console().print(list_table(self.pattern))
+
+
+@dataclass(frozen=True)
+class Show:
+    """A network layer by layer: output shape, parameters, MACs, receptive field."""
+
+    model: Positional[str]
+    """A name of kcnn list, or FILE.py:NAME for one of your own."""
+    input_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of the images; the default is the paper's."""
+    classes: int | None = None
+    """Number of classes; the default is the paper's."""
+    batch_size: int = 32
+    """Images per step, for the estimate of the memory that training takes."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Options of the network, as NAME VALUE: width 256 depth 3."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print the table."""
+        from kcnn.models.build import card
+        from kcnn.tables import show_tables
+
+        found = card(
+            self.model,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            **_values(self.options),
+        )
+        Console().print(show_tables(found, self.batch_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Recipe):
+    """Train a network and write one run directory."""
+
+    model: Positional[str] = "lenet5"
+    """Network: a name of kcnn list, or FILE.py:NAME for one of your own."""
+    options: dict[str, str] = field(default_factory=dict)
+    """The network's own options (see kcnn show), as NAME VALUE: width 256 depth 3."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Train."""
+        from kcnn.training import train
+
+        names = [f.name for f in dataclasses.fields(Recipe)]
+        fields = {name: getattr(self, name) for name in names}
+        train(Recipe(**fields | {"options": _values(self.options)}))
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a run on the test split, of its own data or of other data."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    data: str | None = None
+    """Other data than the run's own: a name, a .npz file or a folder."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print loss, accuracy and accuracy by class."""
+        from kcnn.training import evaluate_run, load_run
+        from kcnn.training.report import print_evaluation
+
+        run = load_run(self.run_directory)
+        print_evaluation(Console(), evaluate_run(run, self.data), run.class_names)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Say what image files show."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    images: Positional[tuple[Path, ...]]
+    """Image files: JPEG, PNG, BMP, GIF, WebP."""
+    top: int = 3
+    """How many of the most probable classes to name."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print class names and probabilities."""
+        from kcnn.training import load_run, predict
+        from kcnn.training.report import print_predictions
+
+        run = load_run(self.run_directory)
+        print_predictions(Console(), predict(run, self.images), self.top)
+
+
+_COMMANDS = {
+    "list": List,
+    "show": Show,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 2 for bad input and 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            _COMMANDS, args=arguments or ["--help"], prog="kcnn", description=_DESCRIPTION
+        )
+        command.run()
+    except InputError as error:
+        return _fail(str(error), 2, debug)
+    except FloatingPointError as error:
+        return _fail(str(error), 1, debug)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", 130, debug)
+    return 0
+
+
+_DESCRIPTION = "Classic convolutional networks in Keras: build by name, train with one command."
+
+
+def _fail(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"kcnn: {message}", file=sys.stderr)
+    return status
+
+
+def _values(options: dict[str, str]) -> dict[str, Any]:
+    """Options as Python values: numbers, true and false, tuples; anything else stays text."""
+    words = {"true": True, "false": False, "none": None}
+    values = {}
+    for name, text in options.items():
+        try:
+            values[name] = words.get(text.lower(), text)
+            if values[name] == text:
+                values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Image files to pixels, in one way at training and at predict time.
+
+| Stored as                                  | Becomes                                            |
+|--------------------------------------------|----------------------------------------------------|
+| EXIF orientation                           | the image is turned upright                        |
+| transparency (RGBA, LA, palette, tRNS)     | composited over white, the page it was drawn for   |
+| 16 bits per channel                        | the high byte (value >> 8); nothing is clipped     |
+| 1 bit                                      | 0 and 255                                          |
+| CMYK, palette                              | RGB, by Pillow                                     |
+| GIF or WebP with several frames            | the first frame                                    |
+| `channels=1`                               | luminance, 0.299 R + 0.587 G + 0.114 B (ITU-R 601) |
+"""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from kcnn.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+# Pillow warns of decompression bombs from 89,478,485 pixels on; beyond it, kcnn refuses.
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+
+_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels are declared: scale the image down first"
+
+
+class BadImage(Exception):
+    """Why one file is no image that can be used, as the end of the phrase `PATH: ...`."""
+
+
+def open_image(source: Path | io.BytesIO) -> Image.Image:
+    """The header of an image file, its format and size checked; pixels are not decoded.
+
+    Raises:
+        BadImage: empty, unreadable, no image of `FORMATS`, or larger than `MAX_PIXELS`.
+    """
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise BadImage(_TOO_LARGE) from error
+    except Image.UnidentifiedImageError as error:
+        raise BadImage(_unidentified(source)) from error
+    except OSError as error:
+        raise BadImage(f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # decoders raise a dozen kinds on broken headers
+        raise BadImage(f"has a broken header: {error}") from error
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise BadImage(_TOO_LARGE)
+    return image
+
+
+def load_pixels(image: Image.Image) -> None:
+    """Decode the pixels of an opened image in place; BadImage where that fails."""
+    try:
+        image.load()
+    except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, ...
+        raise BadImage(f"is truncated or damaged: {error}") from error
+
+
+def decode(source: str | os.PathLike | bytes, channels: int = 3) -> np.ndarray:
+    """Read one JPEG, PNG, BMP, GIF or WebP file, as the table above says.
+
+    Args:
+        source: a path, or the bytes of a file.
+        channels: 3 for RGB, 1 for luminance.
+
+    Returns:
+        uint8, (H, W, C) with C = `channels`.
+
+    Raises:
+        InputError: no such file, not an image, truncated, oversize, or other `channels`.
+    """
+    return np.atleast_3d(np.asarray(read(source, channels)))  # (H, W) -> (H, W, 1)
+
+
+def read(source: str | os.PathLike | bytes, channels: int = 3) -> Image.Image:
+    """As `decode`, but as a Pillow image of mode RGB or L."""
+    if channels not in (1, 3):
+        raise InputError(
+            f"Image files are read with 3 channels (RGB) or 1 (luminance). Received: {channels}."
+        )
+    is_bytes = isinstance(source, bytes)
+    try:
+        with open_image(io.BytesIO(source) if is_bytes else Path(source)) as image:
+            load_pixels(image)
+            return _converted(image, "RGB" if channels == 3 else "L")
+    except BadImage as error:
+        raise InputError(
+            f"{f'{len(source)} bytes' if is_bytes else source}: {error}. "
+            "Images are JPEG, PNG, BMP, GIF or WebP files."
+        ) from error
+
+
+def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Scale an image until it just covers the target, and cut the centre out.
+
+    Bilinear with antialiasing, the aspect ratio kept. An image of the target's size is unchanged.
+
+    Args:
+        image: uint8, (H, W, C) with C = 1 or 3.
+        height: rows of the result, at least 1.
+        width: columns of the result, at least 1.
+
+    Returns:
+        uint8, (height, width, C).
+    """
+    pixels = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    return np.atleast_3d(np.asarray(fitted(pixels, height, width)))
+
+
+def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
+    """As `fit`, on a Pillow image."""
+    if image.size == (width, height):
+        return image
+    scale = min(image.width / width, image.height / height)
+    # The part of the image that becomes the target, in fractions of its pixels.
+    left = (image.width - width * scale) / 2
+    top = (image.height - height * scale) / 2
+    box = (
+        max(left, 0.0),
+        max(top, 0.0),
+        min(left + width * scale, image.width),
+        min(top + height * scale, image.height),
+    )
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    image = _upright(image)
+    if image.mode.startswith("I"):  # I;16 in its byte orders, or I: 16 bits in 32
+        high = np.clip(np.asarray(image, np.int64) >> 8, 0, 255)
+        image = Image.fromarray(high.astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    if image.mode not in ("L", "1"):
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF that cannot be parsed turns nothing; the pixels are sound
+        return image
+
+
+def _unidentified(source: Path | io.BytesIO) -> str:
+    size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+    return "is empty" if size == 0 else "is not a JPEG, PNG, BMP, GIF or WebP image"

@@ -1,0 +1,74 @@
+"""From indices to images and targets: gathered from memory, or read from files."""
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from kcnn.data.images import ImageFiles, load_image
+from kcnn.errors import InputError
+
+Fetch = Callable[[tf.Tensor], tf.Tensor]
+
+
+def fetcher(
+    images: np.ndarray | ImageFiles, image_size: tuple[int, int] | None, margin: float
+) -> Fetch:
+    """A graph function from (B,) indices to (B, H, W, C) images."""
+    read = reader(images, image_size, margin)
+    if not isinstance(images, ImageFiles):
+        return functools.partial(tf.gather, _on_cpu(images))
+    height, width = (round(margin * side) for side in image_size)
+
+    def fetch(indices: tf.Tensor) -> tf.Tensor:
+        batch = tf.numpy_function(read, [indices], tf.uint8, stateful=False)
+        return tf.ensure_shape(batch, (None, height, width, 3))
+
+    return fetch
+
+
+def reader(
+    images: np.ndarray | ImageFiles, image_size: tuple[int, int] | None, margin: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A NumPy function from (B,) indices to (B, H, W, C) images."""
+    if not isinstance(images, ImageFiles):
+        if image_size is not None and tuple(image_size) != images.shape[1:3]:
+            raise InputError(
+                f"image_size {tuple(image_size)} applies to image files; these arrays are "
+                f"{images.shape[1]}×{images.shape[2]} and keep their size. Leave it out: resizing "
+                "belongs to the model."
+            )
+        return images.__getitem__
+    if image_size is None:
+        raise InputError(
+            "Image files differ in size: pass image_size=(height, width), the input of the "
+            "network, to which each is fit."
+        )
+    shape = (*(round(margin * side) for side in image_size), 3)
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        return np.stack(list(_pool().map(lambda i: load_image(images[i], shape), indices)))
+
+    return read
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that decode: Pillow lets go of Python's lock while it does."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kcnn-decode")
+
+
+def label_fetcher(labels: np.ndarray, classes: int, binary: bool) -> Fetch:
+    held = _on_cpu(labels)
+    if binary:
+        return lambda indices: tf.cast(tf.gather(held, indices), tf.float32)[:, tf.newaxis]
+    return lambda indices: tf.one_hot(tf.gather(held, indices), classes)
+
+
+def _on_cpu(array: np.ndarray) -> tf.Tensor:
+    """One copy in memory, where tf.data runs: on a GPU every batch would be copied back."""
+    with tf.device("CPU:0"):
+        return tf.constant(array)

@@ -1,0 +1,84 @@
+"""What a recipe leaves open, filled in from the network's family and the data."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kcnn.errors import InputError
+from kcnn.training.recipe import Recipe
+
+#: Family (the module of its builder): optimiser, peak learning rate, weight decay, warm-up.
+#: Decay is decoupled: with momentum m, a paper's L2 coefficient w is w / (1 - m) here.
+_FAMILIES: Mapping[str, Mapping[str, Any]] = {
+    "mlp": {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2, "warmup": 1.0},
+    "lenet": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 1e-2, "warmup": 1.0},
+    "alexnet": {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 1e-2, "warmup": 2.0},
+    "vgg": {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 1e-2, "warmup": 2.0},
+    "resnet": {"optimizer": "nesterov", "learning_rate": 0.1, "weight_decay": 5e-3, "warmup": 1.0},
+}
+_OTHERS = {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "warmup": 0.0}
+
+#: Learning rates that suit an optimiser where the family's own optimiser is not taken.
+_RATES = {
+    "sgd": 0.1,
+    "momentum": 0.02,
+    "nesterov": 0.02,
+    "rmsprop": 1e-3,
+    "adam": 1e-3,
+    "adamw": 1e-3,
+}
+
+_MOMENTUM = {"momentum": 0.9, "nesterov": 0.9, "rmsprop": 0.0}
+
+
+def resolve(recipe: Recipe, *, family: str | None, images: int, colour: bool) -> Recipe:
+    """The recipe without open fields.
+
+    Args:
+        recipe: As the user gave it.
+        family: Name of the network's family; None for a model of the user's own.
+        images: Size of the training split.
+        colour: Whether images have three channels.
+
+    Raises:
+        InputError: Fields that exclude each other; a batch larger than the training split.
+    """
+    own = _FAMILIES.get(family, _OTHERS)
+    optimizer = recipe.optimizer or own["optimizer"]
+    rate = own["learning_rate"] if optimizer == own["optimizer"] else _RATES[optimizer]
+    batch_size = recipe.batch_size or (32 if images < 5000 else 128)
+    batch_size = batch_size if recipe.batch_size else min(batch_size, images)
+    if batch_size > images:
+        raise InputError(
+            f"batch_size={batch_size} is more than the {images} training images. Use "
+            f"batch_size={min(32, images)} or less."
+        )
+    filled = {
+        "epochs": _epochs(images, colour),
+        "batch_size": batch_size,
+        "optimizer": optimizer,
+        "learning_rate": rate,
+        "schedule": "cosine",
+        "warmup": own["warmup"],
+        "momentum": _momentum(recipe, optimizer),
+        "weight_decay": own["weight_decay"] if optimizer == own["optimizer"] else 0.0,
+    }
+    changes = {name: value for name, value in filled.items() if getattr(recipe, name) is None}
+    if recipe.augment == "auto":
+        changes["augment"] = "crop-flip" if colour else "none"
+    return dataclasses.replace(recipe, **changes)
+
+
+def _epochs(images: int, colour: bool) -> int:
+    if images < 5000:
+        return 40
+    return 30 if colour else 12
+
+
+def _momentum(recipe: Recipe, optimizer: str) -> float | None:
+    if recipe.momentum is not None and optimizer not in _MOMENTUM:
+        raise InputError(
+            f"optimizer {optimizer!r} has no momentum; received momentum={recipe.momentum}. "
+            f"Those that have: {', '.join(_MOMENTUM)}."
+        )
+    return _MOMENTUM.get(optimizer)

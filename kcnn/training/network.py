@@ -1,0 +1,105 @@
+"""The network that a recipe trains: built to the data, with raw images going in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+from kcnn import registry
+from kcnn.errors import InputError
+from kcnn.layers import GeometryError
+from kcnn.models.build import build, card
+from kcnn.training.inputs import Problem
+from kcnn.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which image size a network sees, decided before anything is built."""
+
+    input_shape: tuple[int, int, int]  #: (H, W, C) behind the resizing
+    resized_from: tuple[int, int] | None  #: (H, W) of the data, where the model resizes
+
+
+def plan(recipe: Recipe, problem: Problem) -> Plan:
+    """Decide the image size: the recipe's, else the data's own, else the network's default.
+
+    Raises:
+        InputError: The network does not take the recipe's size; unknown model or option.
+    """
+    entry = registry.lookup(recipe.model)
+    height, width, _ = problem.image_shape
+    default = entry.input_shape[:2]
+    if height is None or width is None:  # photographs: the pipeline fits them
+        return Plan(_checked(recipe, problem, recipe.image_size or default), None)
+    if recipe.image_size:
+        shape = _checked(recipe, problem, recipe.image_size)
+    else:
+        try:
+            shape = _checked(recipe, problem, (height, width))
+        except GeometryError:
+            shape = _checked(recipe, problem, default)
+    return Plan(shape, (height, width) if shape[:2] != (height, width) else None)
+
+
+def _checked(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> tuple[int, int, int]:
+    shape = (*size, problem.image_shape[2])
+    card(recipe.model, input_shape=shape, classes=problem.outputs, **recipe.model_options)
+    return shape
+
+
+def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:
+    """The recipe's network behind resizing and normalisation: raw images (N, H, W, C) in."""
+    height, width, channels = plan.input_shape
+    mean, variance = problem.statistics((height, width))
+    # Raw values up to 255 are normalised in float32 whatever the precision of the network.
+    preprocessing = [
+        keras.layers.Normalization(
+            mean=mean.tolist(), variance=variance.tolist(), dtype="float32", name="normalize"
+        )
+    ]
+    raw = (height, width)
+    if plan.resized_from:
+        raw = plan.resized_from
+        shrinks = height < raw[0] or width < raw[1]
+        resize = keras.layers.Resizing(
+            height, width, antialias=shrinks, dtype="float32", name="resize"
+        )
+        preprocessing.insert(0, resize)
+    return build(
+        recipe.model,
+        input_shape=(*raw, channels),
+        classes=problem.outputs,
+        preprocessing=preprocessing,
+        **recipe.model_options,
+    )
+
+
+def own_plan(model: keras.Model, problem: Problem) -> Plan:
+    """The plan for a model of the user's own: its images as they are.
+
+    Raises:
+        InputError: Its shapes do not go with the data; with both shapes.
+    """
+    expected, found = tuple(model.input_shape[1:]), problem.image_shape
+    pairs = zip(expected, found, strict=False)
+    if len(expected) != 3 or any(a and b and a != b for a, b in pairs):
+        raise InputError(
+            f"The model takes inputs of shape {expected}; the data's images are {found}. Build "
+            f"it with input_shape={found}, or resize the images."
+        )
+    outputs = model.output_shape[-1]
+    if outputs not in (problem.outputs, problem.classes):
+        allowed = f"{problem.classes}{' or 1' if problem.outputs == 1 else ''}"
+        raise InputError(
+            f"The model has {outputs} outputs; the data has {problem.classes} classes. Build it "
+            f"with {allowed} outputs."
+        )
+    height, width, channels = (a or b for a, b in zip(expected, found, strict=True))
+    if height is None or width is None:
+        raise InputError(
+            f"Neither the model {expected} nor the data {found} says how large images are. Build "
+            f"the model with a fixed input_shape."
+        )
+    return Plan((height, width, channels), None)

@@ -1,0 +1,199 @@
+"""What a training shows: on the terminal with rich, in TensorBoard as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from kcnn.summary import cost
+from kcnn.tables import shape_text, si
+from kcnn.training.recipe import Recipe
+from kcnn.training.run import device_name
+
+if TYPE_CHECKING:
+    import keras
+
+    from kcnn.data import Data
+    from kcnn.training.evaluate import Evaluation
+    from kcnn.training.inputs import Problem
+    from kcnn.training.network import Plan
+    from kcnn.training.predict import Prediction
+
+
+def header(
+    console: Console,
+    recipe: Recipe,
+    problem: Problem,
+    plan: Plan,
+    model: keras.Model,
+    directory: Path,
+) -> None:
+    """What is about to be trained, on what, and where it goes."""
+    counts = cost(model)
+    rows = {
+        "model": f"{model.name}  {counts.parameters:,} parameters, {si(counts.macs)} MACs an image",
+        "data": f"{problem.name}  {_sizes(problem)}; {problem.classes} classes",
+        "": problem.provenance,
+        "images": _images(problem, plan),
+        "recipe": _recipe_line(recipe),
+        "device": f"{device_name()}, {recipe.precision}{', XLA' if recipe.jit else ''}",
+        "run": str(directory),
+    }
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold cyan")
+    grid.add_column(overflow="fold")
+    for title, text in rows.items():
+        grid.add_row(title, text)
+    console.print(grid)
+    console.print()
+
+
+def results(
+    console: Console, result: Mapping[str, Any], class_names: tuple[str, ...], directory: Path
+) -> None:
+    """The closing table: test figures, accuracy of each class, speed."""
+    table = Table(title="Result", title_justify="left", show_header=False)
+    table.add_column(style="bold cyan")
+    table.add_column(justify="right")
+    if result["test_accuracy"] is not None:
+        table.add_row("test accuracy", f"[bold green]{result['test_accuracy']:.2%}[/]")
+        table.add_row("test loss", f"{result['test_loss']:.4f}")
+    table.add_row("validation accuracy", f"{result['validation_accuracy']:.2%}")
+    table.add_row("weights kept", f"epoch {result['kept_epoch']} of {result['epochs']}")
+    table.add_row("training", f"{result['seconds']:.1f} s")
+    table.add_row("time per epoch", f"{result['seconds_per_epoch']:.2f} s")
+    table.add_row("images per second", f"{result['images_per_second']:,.0f}")
+    console.print()
+    console.print(table)
+    console.print()
+    if per_class := result.get("test_accuracy_per_class"):
+        console.print(class_table(per_class))
+        console.print()
+    console.print(f"Look inside:  tensorboard --logdir {directory.parent}")
+
+
+def class_table(accuracy: Mapping[str, float | None], most: int = 20) -> Table:
+    """Accuracy by class as numbers and bars; of many classes, the worst."""
+    known = {name: value for name, value in accuracy.items() if value is not None}
+    title = "Test accuracy by class"
+    if len(known) > most:
+        title = f"Test accuracy by class: the {most} worst of {len(known)}"
+        known = dict(sorted(known.items(), key=lambda item: item[1])[:most])
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify = title, "left"
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=24)
+    table.add_column(justify="right")
+    table.add_column(style="green", no_wrap=True)
+    for name, value in known.items():
+        table.add_row(name, f"{value:.1%}", "█" * round(40 * value))
+    return table
+
+
+def print_evaluation(
+    console: Console, evaluation: Evaluation, class_names: tuple[str, ...]
+) -> None:
+    """Loss, accuracy and accuracy by class."""
+    console.print(
+        f"test accuracy [bold green]{evaluation.accuracy:.2%}[/], loss {evaluation.loss:.4f}, "
+        f"{evaluation.images:,} images"
+    )
+    per_class = zip(class_names, evaluation.accuracy_per_class, strict=True)
+    console.print(class_table(dict(per_class)))
+
+
+def print_predictions(console: Console, predictions: Sequence[Prediction], top: int) -> None:
+    """One row an image: its most probable classes."""
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for rank in range(min(top, len(predictions[0].probabilities))):
+        table.add_column("class" if rank == 0 else f"{rank + 1}.")
+    for prediction in predictions:
+        ranked = list(prediction.probabilities.items())[:top]
+        cells = [f"{name} {probability:.1%}" for name, probability in ranked]
+        table.add_row(str(prediction.path), f"[bold]{cells[0]}[/]", *cells[1:])
+    console.print(table)
+
+
+@contextmanager
+def file_check(console: Console, data: Data) -> Iterator[Callable[[int], None]]:
+    """A progress bar for the check of image files; yields what is told how many are done."""
+    total = sum(len(split) for split in (data.train, data.validation, data.test))
+    bar = Progress(
+        TextColumn("checking image files"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("files", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def recipe_markdown(recipe: Recipe) -> str:
+    """The recipe as a Markdown table."""
+    lines = ["| field | value |", "|---|---|"]
+    lines += [f"| {name} | {_cell(value)} |" for name, value in recipe.to_dict().items()]
+    return "\n".join(lines)
+
+
+def model_markdown(model: keras.Model) -> str:
+    """Layers with shapes and counts as a Markdown table."""
+    counts = cost(model)
+    lines = ["| layer | kind | output | parameters | MACs |", "|---|---|---|--:|--:|"]
+    lines += [
+        f"| {row.name} | {row.kind} | {shape_text(row.output_shape)} | {row.parameters:,} "
+        f"| {row.macs:,} |"
+        for row in counts.layers
+    ]
+    lines.append(f"| **all** | | | **{counts.parameters:,}** | **{counts.macs:,}** |")
+    return "\n".join(lines)
+
+
+def hparams(recipe: Recipe) -> dict[str, Any]:
+    """The fields that HParams compares, without those that only name the run."""
+    fields = recipe.to_dict()
+    options = fields.pop("options")
+    for name in ("name", "logs", "histograms", "skip_bad"):
+        fields.pop(name)
+    return {name: value for name, value in (fields | options).items() if value is not None}
+
+
+def _sizes(problem: Problem) -> str:
+    sizes = problem.sizes
+    return (
+        f"{sizes['train']:,} training, {sizes['validation']:,} validation, {sizes['test']:,} test"
+    )
+
+
+def _images(problem: Problem, plan: Plan) -> str:
+    shape = shape_text(plan.input_shape)
+    if plan.resized_from:
+        return f"{shape_text(plan.resized_from)} resized to {shape} inside the model"
+    if problem.image_shape[0] is None:
+        return f"{shape}, resized and cropped from photographs"
+    return shape
+
+
+def _recipe_line(recipe: Recipe) -> str:
+    parts = [
+        f"{recipe.epochs} epochs of batches of {recipe.batch_size}",
+        f"{recipe.optimizer} at {recipe.learning_rate:g}, {recipe.schedule}",
+    ]
+    for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):
+        if value := getattr(recipe, name):
+            parts.append(f"{name.replace('_', ' ')} {value:g}")
+    if recipe.augment != "none":
+        parts.append(f"augmentation {recipe.augment}")
+    return ", ".join([*parts, f"seed {recipe.seed}"])
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "\\|")

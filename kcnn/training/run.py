@@ -1,0 +1,189 @@
+"""The run directory: everything about one training, and nothing elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from kcnn.errors import InputError
+from kcnn.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from kcnn.training.inputs import Problem
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training."""
+
+    directory: Path
+    recipe: Recipe  #: without open fields
+    history: dict[str, list[float]]  #: figures by name, one an epoch
+    model: keras.Model  #: with the weights that were kept; takes raw images
+    result: dict[str, Any]  #: what `result.json` holds
+    data: dict[str, Any]  #: what `recipe.json` says of the data
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their numbers."""
+        return tuple(self.data["class_names"])
+
+    @property
+    def test_metrics(self) -> dict[str, float]:
+        """Loss and accuracy on the test split."""
+        return {"loss": self.result["test_loss"], "accuracy": self.result["test_accuracy"]}
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run directory, and what is written there."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, recipe: Recipe, data: str, model: str) -> RunDirectory:
+        """Make a new directory below `recipe.logs`, by name or from data, model and time.
+
+        Raises:
+            InputError: A directory of that name holds files; the folder cannot be written.
+        """
+        root = Path(recipe.logs)
+        stem = (
+            recipe.name or f"{_slug(data)}-{_slug(model)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        )
+        path, count = root / stem, 1
+        while recipe.name is None and path.exists():
+            count += 1
+            path = root / f"{stem}-{count}"
+        if path.is_dir() and any(path.iterdir()):
+            raise InputError(
+                f"There is a run in {str(path)!r} already. Choose another name, or remove it."
+            )
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"Cannot write runs to {str(path)!r}: {error.strerror}. Choose another folder "
+                f"with --logs."
+            ) from error
+        return cls(path)
+
+    @property
+    def best_weights(self) -> Path:
+        return self.path / "checkpoints" / "best.weights.h5"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    def write_recipe(self, recipe: Recipe, problem: Problem) -> None:
+        """Write what repeats the run: recipe, data and versions."""
+        _write_json(
+            self.path / "recipe.json",
+            {
+                "recipe": recipe.to_dict(),
+                "data": problem.description(),
+                "versions": versions(),
+                "device": device_name(),
+            },
+        )
+
+    def write_result(self, model: keras.Model, result: dict[str, Any]) -> None:
+        """Save the model, then the result: a run with a result is complete."""
+        beside = self.path / ".model.keras"
+        # A model made anew is not compiled: the file needs none of kcnn's own objects to load.
+        plain = model
+        if type(model).__name__ == "Functional":
+            plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        plain.save(beside)
+        os.replace(beside, self.path / "model.keras")
+        _write_json(self.path / "result.json", result)
+
+
+def load_run(directory: str | Path) -> Run:
+    """A finished run, read back from its directory.
+
+    Raises:
+        InputError: The directory is not that of a finished run, or a file in it is damaged.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        raise InputError(f"There is no run directory {str(path)!r}.")
+    for name in ("recipe.json", "model.keras", "result.json"):
+        if not (path / name).is_file():
+            raise InputError(
+                f"{str(path)!r} is not a finished run: it has no {name}. Runs are the folders "
+                f"below `logs` in which a training has ended."
+            )
+    recorded, result = _read_json(path / "recipe.json"), _read_json(path / "result.json")
+    try:
+        model = keras.saving.load_model(path / "model.keras", compile=False, safe_mode=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(f"Cannot load {str(path / 'model.keras')!r}: {error}") from error
+    return Run(
+        directory=path,
+        recipe=Recipe.from_dict(recorded["recipe"]),
+        history=_read_history(path / "metrics.csv"),
+        model=model,
+        result=result,
+        data=recorded["data"],
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    packages = ("kcnn", "keras", "tensorflow", "numpy", "pillow", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def device_name() -> str:
+    """The device that TensorFlow trains on: its first GPU, else the processor."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        more = f" (1 of {len(gpus)})" if len(gpus) > 1 else ""
+        return f"GPU: {details.get('device_name', gpus[0].name)}{more}"
+    return f"CPU: {os.cpu_count()} cores"
+
+
+def _slug(text: str) -> str:
+    kept = [c if c.isalnum() or c in "-_." else "-" for c in Path(text).stem]
+    return "".join(kept).strip("-.") or "data"
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}") from error
+
+
+def _read_history(path: Path) -> dict[str, list[float]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name != "epoch"]
+    return {name: [float(row[name]) for row in rows] for name in names}

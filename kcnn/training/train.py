@@ -1,0 +1,246 @@
+"""`kcnn.train`: from a recipe to a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+
+from kcnn import registry
+from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
+from kcnn.data import load_data, preflight
+from kcnn.errors import InputError
+from kcnn.training import network, objective, report
+from kcnn.training.defaults import resolve
+from kcnn.training.evaluate import Evaluation, evaluate_model
+from kcnn.training.inputs import Problem, as_problem
+from kcnn.training.recipe import Recipe
+from kcnn.training.run import Run, RunDirectory, device_name
+from kcnn.training.schedules import optimizer
+
+
+def train(
+    recipe: Recipe | None = None,
+    *,
+    model: keras.Model | None = None,
+    data: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: bool = True,
+) -> Run:
+    """Train a network as `recipe` says, and write one run directory.
+
+    The weights kept are those of the epoch that was best on validation (`recipe.select`); the
+    test split is read once, at the end.
+
+    Args:
+        recipe: What to train and how; the default trains LeNet-5 on digits.
+        model: A model of the user's own in place of `recipe.model`: images (N, H, W, C) in,
+            probabilities or logits (N, K) out. It is compiled anew, trained in place, and sees
+            the images as they are: normalising them is its own affair.
+        data: The user's own data in place of `recipe.data`: `kcnn.Data`, a pair (images,
+            labels), or a mapping of "train", "validation", "test" to pairs or to batched
+            `tf.data.Dataset`s.
+        callbacks: Further Keras callbacks.
+        verbose: Show header, progress and results on standard output.
+
+    Raises:
+        InputError: Bad input of any kind, before training starts.
+        FloatingPointError: The loss was not finite in the very first epoch.
+    """
+    recipe, console = recipe or Recipe(), Console(quiet=not verbose, highlight=False)
+    problem = _problem(recipe, data, model, console)
+    recipe = _resolved(recipe, problem, model)
+    plan = network.plan(recipe, problem) if model is None else network.own_plan(model, problem)
+    title = recipe.model.rpartition(":")[2] if model is None else model.name
+    directory = RunDirectory.create(recipe, problem.name, title)
+    with _settings(recipe):
+        model = model or network.build_network(recipe, problem, plan)
+        task = _Task(recipe, problem, plan, model, directory, console)
+        return task.run(callbacks)
+
+
+def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Console) -> Problem:
+    if data is None:
+        data = load_data(
+            recipe.data,
+            validation=recipe.validation_size,
+            seed=recipe.seed,
+        )
+        if data.image_shape[0] is None:
+            with report.file_check(console, data) as progress:
+                data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
+        problem = as_problem(data, recipe)
+        return dataclasses.replace(problem, source=recipe.data)
+    return as_problem(data, recipe, outputs=model.output_shape[-1] if model else None)
+
+
+def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Recipe:
+    family = None
+    if model is None:
+        family = registry.lookup(recipe.model).builder.__module__.rpartition(".")[2]
+    elif recipe.model_options or recipe.image_size:
+        raise InputError(
+            "A model of your own is trained as it is; received options for building one: "
+            f"{recipe.model_options or {'image_size': recipe.image_size}}."
+        )
+    if problem.batch_size:
+        recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
+    colour = problem.image_shape[2] == 3
+    return resolve(recipe, family=family, images=problem.sizes["train"], colour=colour)
+
+
+@contextmanager
+def _settings(recipe: Recipe) -> Iterator[None]:
+    """Keras' global seed, and for the time being its precision."""
+    keras.utils.set_random_seed(recipe.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+@dataclasses.dataclass
+class _Task:
+    """One training; everything is decided and built, nothing has run."""
+
+    recipe: Recipe
+    problem: Problem
+    plan: network.Plan
+    model: keras.Model
+    directory: RunDirectory
+    console: Console
+
+    def run(self, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
+        """Train, choose, test, save, report."""
+        recipe, console = self.recipe, self.console
+        outputs = self.model.output_shape[-1]
+        batches, steps = self.problem.training(recipe, self.plan.input_shape[:2], outputs)
+        objective.compile_model(self.model, optimizer(recipe, steps, self.model), jit=recipe.jit)
+        self.directory.write_recipe(recipe, self.problem)
+        report.header(console, recipe, self.problem, self.plan, self.model, self.directory.path)
+        best = BestWeights(self.directory.best_weights)
+        started = time.perf_counter()
+        history = self._fit(objective.smoothed(batches, recipe), steps, [best, *callbacks])
+        seconds = time.perf_counter() - started
+        self._check_finite(history, best)
+        if recipe.select == "best":
+            best.restore()
+        test = None
+        if self.problem.sizes["test"]:
+            test = evaluate_model(self.model, self._evaluation("test"))
+        result = self._result(history, steps, seconds, best, test)
+        self.directory.write_result(self.model, result)
+        report.results(console, result, self.problem.class_names, self.directory.path)
+        return Run(
+            directory=self.directory.path,
+            recipe=recipe,
+            history=history,
+            model=self.model,
+            result=result,
+            data=self.problem.description(),
+        )
+
+    def _fit(
+        self,
+        batches: tf.data.Dataset,
+        steps: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> dict[str, list[float]]:
+        progress = Progress(self.console)
+        try:
+            history = self.model.fit(
+                batches,
+                epochs=self.recipe.epochs,
+                steps_per_epoch=steps,
+                validation_data=self._evaluation("validation"),
+                callbacks=[
+                    Meter(self.problem.sizes["train"]),
+                    *callbacks,
+                    *self._recorders(),
+                    progress,
+                ],
+                shuffle=False,  # the batches come in their order
+                verbose=0,
+            )
+        finally:
+            progress.close()
+        return {name: [float(v) for v in values] for name, values in history.history.items()}
+
+    def _recorders(self) -> list[keras.callbacks.Callback]:
+        recipe, callbacks = self.recipe, keras.callbacks
+        texts = {
+            "recipe": report.recipe_markdown(recipe),
+            "model": report.model_markdown(self.model),
+        }
+        recorders = [
+            TensorBoard(
+                self.directory.path,
+                texts=texts,
+                hparams=report.hparams(recipe),
+                histogram_freq=int(recipe.histograms),
+            ),
+            callbacks.CSVLogger(str(self.directory.metrics)),
+            callbacks.TerminateOnNaN(),
+        ]
+        if recipe.early_stopping:
+            recorders.append(callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping))
+        return recorders
+
+    def _evaluation(self, part: str) -> tf.data.Dataset:
+        return self.problem.evaluation(
+            part,
+            max(self.recipe.batch_size, 128),
+            self.plan.input_shape[:2],
+            self.model.output_shape[-1],
+        )
+
+    def _check_finite(self, history: dict[str, list[float]], best: BestWeights) -> None:
+        if math.isfinite(history["loss"][-1]):
+            return
+        epoch, rate = len(history["loss"]), self.recipe.learning_rate
+        message = f"The loss was not finite in epoch {epoch} at learning rate {rate:g}"
+        if not best.epoch:
+            raise FloatingPointError(f"{message}. Try a tenth of that rate.")
+        self.console.print(f"[yellow]{message}; epoch {best.epoch} is the best before.[/]")
+
+    def _result(
+        self,
+        history: dict[str, list[float]],
+        steps: int,
+        seconds: float,
+        best: BestWeights,
+        test: Evaluation | None,
+    ) -> dict[str, Any]:
+        last = {name: values[-1] for name, values in history.items()}
+        kept = best.logs if self.recipe.select == "best" else last
+        epochs = len(history["loss"])
+        speeds = history["images_per_second"]
+        result = {
+            "test_accuracy": test and test.accuracy,
+            "test_loss": test and test.loss,
+            "validation_accuracy": kept["val_accuracy"],
+            "validation_loss": kept["val_loss"],
+            "epochs": epochs,
+            "kept_epoch": best.epoch if self.recipe.select == "best" else epochs,
+            "steps": epochs * steps,
+            "seconds": seconds,
+            "seconds_per_epoch": seconds / epochs,
+            # The first epoch traces the step.
+            "images_per_second": sorted(speeds[1:] or speeds)[len(speeds[1:]) // 2],
+            "parameters": sum(math.prod(w.shape) for w in self.model.trainable_weights),
+            "device": device_name(),
+        }
+        if test is not None:
+            result["test_accuracy_per_class"] = dict(
+                zip(self.problem.class_names, test.accuracy_per_class, strict=True)
+            )
+        return result
