@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 from tyro.conf import Positional
 
 from kcnn.errors import InputError
@@ -30,9 +29,9 @@ class List:
 
     def run(self) -> None:
         """Print the table."""
-        from kcnn.tables import list_table
+        from kcnn.tables import console, list_table
 
-        Console().print(list_table(self.pattern))
+        console().print(list_table(self.pattern))
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Show:
     def run(self) -> None:
         """Print the table."""
         from kcnn.models.build import card
-        from kcnn.tables import show_tables
+        from kcnn.tables import console, show_tables
 
         found = card(
             self.model,
@@ -63,7 +62,7 @@ class Show:
             classes=self.classes,
             **_values(self.options),
         )
-        Console().print(show_tables(found, self.batch_size))
+        console().print(show_tables(found, self.batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +98,12 @@ class Evaluate:
 
     def run(self) -> None:
         """Print loss, accuracy and accuracy by class."""
+        from kcnn.tables import console
         from kcnn.training import evaluate_run, load_run
         from kcnn.training.report import print_evaluation
 
         run = load_run(self.run_directory)
-        print_evaluation(Console(), evaluate_run(run, self.data), run.class_names)
+        print_evaluation(console(), evaluate_run(run, self.data), run.class_names)
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,12 @@ class Predict:
 
     def run(self) -> None:
         """Print class names and probabilities."""
+        from kcnn.tables import console
         from kcnn.training import load_run, predict
         from kcnn.training.report import print_predictions
 
         run = load_run(self.run_directory)
-        print_predictions(Console(), predict(run, self.images), self.top)
+        print_predictions(console(), predict(run, self.images), self.top)
 
 
 _COMMANDS = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +13,12 @@ from kcnn import registry
 
 if TYPE_CHECKING:
     from kcnn.models.build import Card
+
+
+def console() -> Console:
+    """The terminal; 100 columns where the output goes to a file or a pipe."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=100)
 
 
 def list_table(pattern: str = "*") -> Table:
@@ -25,7 +32,7 @@ def list_table(pattern: str = "*") -> Table:
     names = registry.list_models(pattern)
     if not names:
         registry.lookup(pattern)  # says what is known, and what is near
-    table = Table(title="Networks", title_justify="left")
+    table = Table(title="Networks", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for title, justify in (
         ("name", "left"),
         ("input", "left"),
@@ -61,7 +68,13 @@ def list_table(pattern: str = "*") -> Table:
 def show_tables(card: Card, batch_size: int = 32) -> Group:
     """A network layer by layer, its totals, and how it departs from its paper."""
     cost = card.cost
-    table = Table(title=f"{card.name}  {card.paper}", title_justify="left", show_footer=True)
+    table = Table(
+        title=f"{card.name}  {card.paper}",
+        title_justify="left",
+        show_footer=True,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("layer", "total")
     table.add_column("kind")
     table.add_column("output")

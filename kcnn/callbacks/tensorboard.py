@@ -1,4 +1,6 @@
-"""TensorBoard: Keras' callback, with the run's recipe, model table and HParams row."""
+"""TensorBoard: Keras' callback, with the run's texts, its HParams row, and a graph that opens."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +10,16 @@ import keras
 
 Logs = dict[str, Any] | None
 
+#: Columns of the HParams table beside the hyperparameters: tag, run below the log_dir, title.
+_METRICS = (
+    ("test_accuracy", "", "test accuracy"),
+    ("epoch_accuracy", "validation", "validation accuracy"),
+    ("epoch_loss", "validation", "validation loss"),
+)
+
 
 class TensorBoard(keras.callbacks.TensorBoard):
-    """`keras.callbacks.TensorBoard` that also writes texts and hyperparameters.
+    """`keras.callbacks.TensorBoard` that also writes texts, hyperparameters and a usable graph.
 
     Scalars are whatever the logs hold (see `Meter`), under `train/` and `validation/`. The
     class keeps its parent's name: KerasTuner gives only a class named `TensorBoard` a
@@ -20,7 +29,9 @@ class TensorBoard(keras.callbacks.TensorBoard):
         log_dir: The run's directory.
         texts: Markdown by title, for the Text tab.
         hparams: Hyperparameters of the run, a row in the HParams tab.
-        **options: Those of `keras.callbacks.TensorBoard`.
+        write_graph: Write the inference graph, its nodes grouped by layer. (Keras writes a
+            conceptual graph on which TensorBoard's default view fails.)
+        **options: Others of `keras.callbacks.TensorBoard`.
     """
 
     def __init__(
@@ -29,23 +40,26 @@ class TensorBoard(keras.callbacks.TensorBoard):
         *,
         texts: Mapping[str, str] | None = None,
         hparams: Mapping[str, Any] | None = None,
+        write_graph: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(log_dir=str(log_dir), **options)
+        super().__init__(log_dir=str(log_dir), write_graph=False, **options)
         self.texts = dict(texts or {})
         self.hparams = {name: _plain(value) for name, value in (hparams or {}).items()}
+        self._graph = write_graph
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         import tensorflow as tf
-        from tensorboard.plugins.hparams import api
 
         self._run_writer = tf.summary.create_file_writer(self.log_dir)
         with self._run_writer.as_default():
             for title, text in self.texts.items():
                 tf.summary.text(title, text, step=0)
             if self.hparams:
-                api.hparams(self.hparams, trial_id=Path(self.log_dir).name)
+                _write_hparams(self.hparams, Path(self.log_dir).name)
+            if self._graph:
+                tf.summary.graph(_inference_graph(self.model))
         self._run_writer.flush()
 
     def on_train_end(self, logs: Logs = None) -> None:
@@ -53,5 +67,39 @@ class TensorBoard(keras.callbacks.TensorBoard):
         self._run_writer.close()
 
 
+def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
+    """Add one figure of a whole run, such as its test accuracy, to `log_dir`."""
+    import tensorflow as tf
+
+    with tf.summary.create_file_writer(str(log_dir)).as_default() as writer:
+        tf.summary.scalar(name, value, step=0)
+        writer.close()
+
+
+def _write_hparams(hparams: Mapping[str, Any], trial: str) -> None:
+    from tensorboard.plugins.hparams import api
+
+    api.hparams_config(
+        hparams=[api.HParam(name) for name in hparams],
+        metrics=[
+            api.Metric(tag, group=group, display_name=title) for tag, group, title in _METRICS
+        ],
+    )
+    api.hparams(dict(hparams), trial_id=trial)
+
+
+def _inference_graph(model: keras.Model) -> Any:
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
+
+    @tf.function(input_signature=signature)
+    def inference(*inputs: Any) -> Any:
+        return model(inputs if len(inputs) > 1 else inputs[0], training=False)
+
+    return inference.get_concrete_function().graph
+
+
 def _plain(value: Any) -> Any:
+    """HParams takes numbers, strings and booleans."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)

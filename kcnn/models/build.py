@@ -209,7 +209,7 @@ def _load_weights(model: keras.Model, weights: str | Path) -> None:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Keras would skip, it warns of
+            warnings.simplefilter("error", UserWarning)  # what Keras would skip, it warns of
             model.load_weights(path)
     except (OSError, ValueError, UserWarning) as error:
         raise InputError(

@@ -33,7 +33,8 @@ def evaluate_model(model: keras.Model, batches: tf.data.Dataset) -> Evaluation:
     """Evaluate `model` on batches of images (B, H, W, C) and labels (B, K) in one pass."""
     loss, confusion = 0.0, None
     for images, labels in batches:
-        predicted = probabilities(model, model.predict_on_batch(images))
+        # Called directly: `predict` would trace anew for every model and last batch.
+        predicted = probabilities(model, model(images, training=False))
         truth = as_two_columns(labels.numpy())
         if confusion is None:
             confusion = np.zeros((truth.shape[1],) * 2, dtype="int64")

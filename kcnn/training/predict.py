@@ -89,7 +89,7 @@ def _own_data(run: Run) -> Data:
 
 def _probabilities(run: Run, batch: list[np.ndarray]) -> np.ndarray:
     images = np.stack(batch).astype("float32")
-    return probabilities(run.model, run.model.predict_on_batch(images))
+    return probabilities(run.model, run.model(images, training=False))
 
 
 def _prediction(path: Path, row: Any, run: Run) -> Prediction:

@@ -158,10 +158,10 @@ def model_markdown(model: keras.Model) -> str:
 
 
 def hparams(recipe: Recipe) -> dict[str, Any]:
-    """The fields that HParams compares, without those that only name the run."""
+    """The fields that HParams compares: those that are set, without what names the run."""
     fields = recipe.to_dict()
     options = fields.pop("options")
-    for name in ("name", "logs", "histograms", "skip_bad"):
+    for name in ("name", "logs", "histograms", "skip_bad", "select", "validation"):
         fields.pop(name)
     return {name: value for name, value in (fields | options).items() if value is not None}
 

@@ -13,8 +13,9 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from kcnn import registry
+from kcnn import registry, tables
 from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
+from kcnn.callbacks.tensorboard import write_scalar
 from kcnn.data import load_data, preflight
 from kcnn.errors import InputError
 from kcnn.training import network, objective, report
@@ -54,7 +55,8 @@ def train(
         InputError: Bad input of any kind, before training starts.
         FloatingPointError: The loss was not finite in the very first epoch.
     """
-    recipe, console = recipe or Recipe(), Console(quiet=not verbose, highlight=False)
+    recipe = recipe or Recipe()
+    console = tables.console() if verbose else Console(quiet=True)
     problem = _problem(recipe, data, model, console)
     recipe = _resolved(recipe, problem, model)
     plan = network.plan(recipe, problem) if model is None else network.own_plan(model, problem)
@@ -137,6 +139,7 @@ class _Task:
         test = None
         if self.problem.sizes["test"]:
             test = evaluate_model(self.model, self._evaluation("test"))
+            write_scalar(self.directory.path, "test_accuracy", test.accuracy)
         result = self._result(history, steps, seconds, best, test)
         self.directory.write_result(self.model, result)
         report.results(console, result, self.problem.class_names, self.directory.path)
