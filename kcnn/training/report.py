@@ -158,12 +158,13 @@ def model_markdown(model: keras.Model) -> str:
 
 
 def hparams(recipe: Recipe) -> dict[str, Any]:
-    """The fields that HParams compares: those that are set, without what names the run."""
-    fields = recipe.to_dict()
-    options = fields.pop("options")
+    """What HParams compares: model, data, and every field that is not simply off."""
+    fields, off = recipe.to_dict(), Recipe().to_dict()
+    named = {name: fields.pop(name) for name in ("model", "data", "seed")}
     for name in ("name", "logs", "histograms", "skip_bad", "select", "validation"):
         fields.pop(name)
-    return {name: value for name, value in (fields | options).items() if value is not None}
+    changed = {name: value for name, value in fields.items() if value != off[name]}
+    return named | changed.pop("options", {}) | changed
 
 
 def _sizes(problem: Problem) -> str:
