@@ -12,16 +12,16 @@ __version__ = "0.1.0"
 _HOME = {
     "Data": "kcnn.data",
     "InputError": "kcnn.errors",
-    "Recipe": "kcnn.training",
+    "Recipe": "kcnn.training.recipe",
     "build": "kcnn.models.build",
     "callbacks": "kcnn.callbacks",
     "card": "kcnn.models.build",
     "from_arrays": "kcnn.data",
     "list_models": "kcnn.registry",
     "load_data": "kcnn.data",
-    "load_run": "kcnn.training",
+    "load_run": "kcnn.training.run",
     "register": "kcnn.registry",
-    "train": "kcnn.training",
+    "train": "kcnn.training.train",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings

@@ -78,7 +78,7 @@ class Train(Recipe):
 
     def run(self) -> None:
         """Train."""
-        from kcnn.training import train
+        from kcnn.training.train import train
 
         names = [f.name for f in dataclasses.fields(Recipe)]
         fields = {name: getattr(self, name) for name in names}
@@ -99,8 +99,9 @@ class Evaluate:
     def run(self) -> None:
         """Print loss, accuracy and accuracy by class."""
         from kcnn.tables import console
-        from kcnn.training import evaluate_run, load_run
+        from kcnn.training.inference import evaluate_run
         from kcnn.training.report import print_evaluation
+        from kcnn.training.run import load_run
 
         run = load_run(self.run_directory)
         print_evaluation(console(), evaluate_run(run, self.data), run.class_names)
@@ -122,8 +123,9 @@ class Predict:
     def run(self) -> None:
         """Print class names and probabilities."""
         from kcnn.tables import console
-        from kcnn.training import load_run, predict
+        from kcnn.training.inference import predict
         from kcnn.training.report import print_predictions
+        from kcnn.training.run import load_run
 
         run = load_run(self.run_directory)
         print_predictions(console(), predict(run, self.images), self.top)

@@ -9,25 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kcnn import startup
 from kcnn.errors import InputError
-
-if TYPE_CHECKING:
-    import keras
-else:
-
-    class _Keras:
-        """The module `keras`, imported silently when an attribute is first asked for."""
-
-        def __getattr__(self, name: str) -> Any:
-            startup.load()
-            import keras
-
-            return getattr(keras, name)
-
-    keras = _Keras()
+from kcnn.startup import keras
 
 #: torchvision's and He et al.'s settings (Keras' own defaults are 0.99 and 1e-3).
 BATCHNORM = {"momentum": 0.9, "epsilon": 1e-5}

@@ -1,4 +1,6 @@
-"""Load TensorFlow without its start-up messages.
+"""Keras and TensorFlow, loaded on first use and without TensorFlow's start-up messages.
+
+Everything in kcnn takes them from here: `from kcnn.startup import keras, tf`.
 
 TensorFlow 2.21 writes a dozen lines to file descriptor 2 from C++ while it is imported and
 while it looks for devices: before its logger is initialised, so that `TF_CPP_MIN_LOG_LEVEL`
@@ -7,11 +9,13 @@ written back. Checked on TensorFlow 2.21.0.
 """
 
 import contextlib
+import importlib
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 _NOISE = re.compile(
     r"""
@@ -69,3 +73,22 @@ def _filtered_stderr() -> Iterator[None]:
             caught.seek(0)
             sys.stderr.write(without_noise(caught.read().decode(errors="replace")))
             sys.stderr.flush()
+
+
+class _OnFirstUse:
+    """A module that is imported when one of its attributes is first asked for."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        load()
+        return getattr(importlib.import_module(self._module), name)
+
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+else:
+    keras = _OnFirstUse("keras")
+    tf = _OnFirstUse("tensorflow")

@@ -3,14 +3,15 @@
 Works on any functional or sequential `keras.Model`, built for real or under `abstract`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import keras
+from kcnn.startup import keras
 
 #: Layers whose output is their input seen differently: nothing is stored for them.
 _VIEWS = ("InputLayer", "Flatten", "Reshape")
@@ -71,18 +72,16 @@ class Cost:
         return self.weight_memory + trained + self.activation_memory(batch_size)
 
 
-def abstract(build: Callable[[], "keras.Model"]) -> "keras.Model":
+def abstract(build: Callable[[], keras.Model]) -> keras.Model:
     """The model that `build` makes, with shapes but without memory for its weights.
 
     Keras leaves variables uninitialised inside a `StatelessScope`. It remembers them for the
     thread, to initialise them later; the thread here ends with the call. Keras' dtype policy
     is the thread's too, and is handed on.
     """
-    import keras
-
     policy = keras.config.dtype_policy()
 
-    def run() -> "keras.Model":
+    def run() -> keras.Model:
         keras.config.set_dtype_policy(policy)
         with keras.StatelessScope(initialize_variables=False):
             return build()
@@ -91,10 +90,8 @@ def abstract(build: Callable[[], "keras.Model"]) -> "keras.Model":
         return thread.submit(run).result()
 
 
-def cost(model: "keras.Model") -> Cost:
+def cost(model: keras.Model) -> Cost:
     """The cost of `model`, layer by layer, in the order of its graph."""
-    import keras
-
     fields: dict[int, _Field] = {}
     rows = []
     for operation in _leaves(model):
@@ -110,7 +107,7 @@ class _Field:
     stride: int | None  # None: the axes are no longer those of the image
 
 
-def _leaves(model: "keras.Model") -> list["keras.Operation"]:
+def _leaves(model: keras.Model) -> list[keras.Operation]:
     """The layers of `model` and the operations between them, nested models' in their place."""
     leaves = []
     for operation in getattr(model, "operations", model.layers):
@@ -118,9 +115,7 @@ def _leaves(model: "keras.Model") -> list["keras.Operation"]:
     return leaves
 
 
-def _layer_cost(layer: "keras.layers.Layer", field: _Field) -> LayerCost:
-    import keras
-
+def _layer_cost(layer: keras.layers.Layer, field: _Field) -> LayerCost:
     shape = tuple(layer.output.shape[1:])
     bytes_per_value = keras.backend.standardize_dtype(layer.output.dtype)
     stored = 0 if type(layer).__name__ in _VIEWS else math.prod(d or 1 for d in shape)
@@ -143,7 +138,7 @@ def _layer_cost(layer: "keras.layers.Layer", field: _Field) -> LayerCost:
 _ITEM_SIZES = {"float16": 2, "bfloat16": 2, "float64": 8, "uint8": 1, "int8": 1, "bool": 1}
 
 
-def _macs(layer: "keras.layers.Layer", shape: tuple[int | None, ...]) -> int:
+def _macs(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> int:
     """Each kernel is applied once per output position (Dense: per position before the last)."""
     positions = math.prod(d or 1 for d in shape[:-1])
     kernels = [
@@ -154,7 +149,7 @@ def _macs(layer: "keras.layers.Layer", shape: tuple[int | None, ...]) -> int:
     return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
-def _receptive_field(layer: "keras.Operation", fields: dict[int, _Field]) -> _Field:
+def _receptive_field(layer: keras.Operation, fields: dict[int, _Field]) -> _Field:
     """r = r_in + (window - 1) · stride_in; stride = stride_in · stride of the layer."""
     inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
     known = [fields[id(x)] for x in inputs if id(x) in fields]
@@ -165,7 +160,7 @@ def _receptive_field(layer: "keras.Operation", fields: dict[int, _Field]) -> _Fi
     return field
 
 
-def _step(layer: "keras.Operation", before: _Field) -> _Field:
+def _step(layer: keras.Operation, before: _Field) -> _Field:
     kind = type(layer).__name__
     if kind == "Flatten" or kind.startswith("Global"):
         return _Field(None, None)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
+from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-import keras
+from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
 

@@ -3,10 +3,11 @@
 import time
 from typing import Any
 
-import keras
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
 

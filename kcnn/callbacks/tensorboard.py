@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
+from kcnn.startup import keras, tf
 
 Logs = dict[str, Any] | None
 
@@ -69,7 +69,6 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
 def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
     """Add one figure of a whole run, such as its test accuracy, to `log_dir`."""
-    import tensorflow as tf
 
     with tf.summary.create_file_writer(str(log_dir)).as_default() as writer:
         tf.summary.scalar(name, value, step=0)
@@ -89,7 +88,6 @@ def _write_hparams(hparams: Mapping[str, Any], trial: str) -> None:
 
 
 def _inference_graph(model: keras.Model) -> Any:
-    import tensorflow as tf
 
     signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
 

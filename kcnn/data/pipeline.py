@@ -3,10 +3,6 @@
 Batch k of a training run is a pure function of (seed, k): the order of an epoch follows from
 (seed, epoch), augmentation from (seed, k). So a run that starts at step k sees the bits that a
 run from the beginning sees there, and no state of the pipeline has to be saved.
-
-An epoch's order is the argsort of one stateless uniform draw. `tf.random.experimental.
-index_shuffle` would need no memory, but in TensorFlow 2.21 it reads 8 bits of each seed: epochs
-0 and 256 had the same order, and positions were far from uniform (chi² 8 times its mean).
 """
 
 import numpy as np
@@ -15,25 +11,19 @@ import tensorflow as tf
 from kcnn.data import augmentation
 from kcnn.data.fetch import fetcher, label_fetcher, reader
 from kcnn.data.images import ImageFiles
+from kcnn.data.order import AUGMENT, as_written, steps_per_epoch, stream, training_steps
 from kcnn.data.splits import Split
 from kcnn.errors import InputError
+
+__all__ = ["evaluation_batches", "statistics", "steps_per_epoch", "training_batches"]
 
 AUGMENTATIONS = ("none", "flip", "crop", "crop-flip")
 
 PADDING = 4  # He et al. 2016, section 4.2, for 32×32
 MARGIN = 1.15  # a photograph is fit to this times the input, then cropped: 256 / 224 = 1.14
 
-_ORDER, _AUGMENT = 0, 1  # independent streams of random numbers under one seed
 _PARALLEL_BATCHES = 2
 _CHUNK = 256  # images that `statistics` holds at once
-
-# Every `if` below is on Python values: AutoGraph would only slow down the tracing.
-_as_written = tf.autograph.experimental.do_not_convert
-
-
-def steps_per_epoch(size: int, batch_size: int) -> int:
-    """ceil(size / batch_size): every image once per epoch, the last batch may be smaller."""
-    return -(-size // batch_size)
 
 
 def training_batches(
@@ -78,9 +68,9 @@ def training_batches(
     crops, flips = augment.startswith("crop"), augment.endswith("flip")
     fetch = fetcher(split.images, image_size, MARGIN if crops else 1.0)
     target = label_fetcher(split.labels, classes, binary)
-    base = _seed(seed, _AUGMENT)
+    base = stream(seed, AUGMENT)
 
-    @_as_written
+    @as_written
     def batch(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = fetch(indices), target(indices)
         seeds = tf.unstack(tf.random.split(tf.random.fold_in(base, step), num=3))
@@ -93,7 +83,7 @@ def training_batches(
             images = augmentation.flip(images, flip_seed)
         return _mixed(images, labels, mixup, cutmix, seeds[2])
 
-    steps = _training_steps(len(split), batch_size, seed, start, stop)
+    steps = training_steps(len(split), batch_size, seed, start, stop)
     return _finished(steps.map(batch, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True))
 
 
@@ -114,7 +104,7 @@ def evaluation_batches(
     target = label_fetcher(split.labels, classes, binary)
     size = len(split)
 
-    @_as_written
+    @as_written
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.range(step * batch_size, tf.minimum((step + 1) * batch_size, size))
         return fetch(indices), target(indices)
@@ -165,39 +155,6 @@ def statistics(
     return mean.astype(np.float32), np.where(variance > 0, variance, 1.0).astype(np.float32)
 
 
-def epoch_order(size: int, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
-    """The order in which an epoch visits the images: a permutation of 0..size-1, (size,) int32."""
-    folded = tf.random.fold_in(_seed(seed, _ORDER), tf.cast(epoch, tf.int64))
-    keys = tf.random.stateless_uniform(
-        (size,), folded, minval=None, maxval=None, dtype=tf.int64, alg="philox"
-    )
-    return tf.argsort(keys, stable=True)
-
-
-def _training_steps(
-    size: int, batch_size: int, seed: int, start: int, stop: int | None
-) -> tf.data.Dataset:
-    """(step, indices of its images) from `start` on; an order is computed once per epoch."""
-    per_epoch = steps_per_epoch(size, batch_size)
-
-    @_as_written
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = epoch_order(size, seed, epoch)
-
-        @_as_written
-        def one_step(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            first = step * batch_size
-            return epoch * per_epoch + step, order[first : first + batch_size]
-
-        return tf.data.Dataset.range(per_epoch).map(one_step)
-
-    steps = tf.data.Dataset.counter(start // per_epoch).flat_map(one_epoch).skip(start % per_epoch)
-    if stop is None:
-        return steps.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-    count = stop - start
-    return steps.take(count).apply(tf.data.experimental.assert_cardinality(count))
-
-
 def _mixed(
     images: tf.Tensor, labels: tf.Tensor, mixup: float, cutmix: float, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -208,10 +165,6 @@ def _mixed(
     if cutmix:
         return augmentation.cutmix(images, labels, cutmix, seed)
     return images, labels
-
-
-def _seed(seed: int, stream: int) -> tf.Tensor:
-    return tf.constant([seed % 2**63, stream], dtype=tf.int64)
 
 
 def _finished(dataset: tf.data.Dataset) -> tf.data.Dataset:

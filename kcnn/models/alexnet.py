@@ -20,8 +20,8 @@ from typing import Any
 
 from kcnn import layers
 from kcnn.errors import InputError
-from kcnn.layers import keras
 from kcnn.registry import register
+from kcnn.startup import keras
 
 _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²), some biases 1.",)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kcnn import layers, registry, startup
 from kcnn.errors import InputError
-from kcnn.layers import keras
+from kcnn.startup import keras
 from kcnn.summary import Cost, abstract, cost
 
 

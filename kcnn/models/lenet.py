@@ -20,8 +20,8 @@ from typing import Any
 
 from kcnn import layers
 from kcnn.errors import InputError
-from kcnn.layers import keras
 from kcnn.registry import register
+from kcnn.startup import keras
 
 _PAPER = "LeCun et al. 1998"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from kcnn import layers
 from kcnn.errors import InputError
-from kcnn.layers import keras
 from kcnn.registry import register
+from kcnn.startup import keras
 
 
 @register(

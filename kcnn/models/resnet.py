@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from kcnn import layers
 from kcnn.errors import InputError
-from kcnn.layers import keras
 from kcnn.registry import register
+from kcnn.startup import keras
 
 #: name: (block, blocks per stage, trainable parameters, multiply-accumulates)
 _IMAGENET = {

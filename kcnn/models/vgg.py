@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcnn import layers
-from kcnn.layers import keras
 from kcnn.registry import register
+from kcnn.startup import keras
 
 #: name: (convolutions per stage, column, trainable parameters, multiply-accumulates)
 _ROWS = {

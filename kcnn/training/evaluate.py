@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from kcnn.startup import keras, tf
 from kcnn.training.objective import cross_entropy, probabilities
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kcnn.data import (
     Data,
@@ -22,6 +21,7 @@ from kcnn.data import (
     training_batches,
 )
 from kcnn.errors import InputError
+from kcnn.startup import tf
 from kcnn.training.recipe import Recipe
 
 _PARTS = ("train", "validation", "test")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import keras
-
 from kcnn import registry
 from kcnn.errors import InputError
 from kcnn.layers import GeometryError
 from kcnn.models.build import build, card
+from kcnn.startup import keras
 from kcnn.training.inputs import Problem
 from kcnn.training.recipe import Recipe
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from kcnn.startup import keras, tf
 from kcnn.training.recipe import Recipe
 
 ops = keras.ops

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from kcnn.data import Data
     from kcnn.training.evaluate import Evaluation
+    from kcnn.training.inference import Prediction
     from kcnn.training.inputs import Problem
     from kcnn.training.network import Plan
-    from kcnn.training.predict import Prediction
 
 
 def header(

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
-import tensorflow as tf
-
 from kcnn.errors import InputError
+from kcnn.startup import keras, tf
 from kcnn.training.recipe import Recipe
 
 if TYPE_CHECKING:

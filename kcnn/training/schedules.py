@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-import keras
-
+from kcnn.startup import keras
 from kcnn.training.recipe import Recipe
 
 _Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -72,7 +71,7 @@ def optimizer(
         ),
         "rmsprop": lambda: optimizers.RMSprop(rate, momentum=momentum, weight_decay=decay),
         "adam": lambda: optimizers.Adam(rate, weight_decay=decay),
-        "adamw": lambda: optimizers.AdamW(rate, weight_decay=decay),
+        "adamw": lambda: optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
     }[recipe.optimizer]()
     if decay:
         vectors = [v for v in model.trainable_variables if len(v.shape) < 2]

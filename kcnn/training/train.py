@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import keras
-import tensorflow as tf
 from rich.console import Console
 
 from kcnn import registry, tables
@@ -18,6 +16,7 @@ from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
 from kcnn.callbacks.tensorboard import write_scalar
 from kcnn.data import load_data, preflight
 from kcnn.errors import InputError
+from kcnn.startup import keras, tf
 from kcnn.training import network, objective, report
 from kcnn.training.defaults import resolve
 from kcnn.training.evaluate import Evaluation, evaluate_model

@@ -1,0 +1,391 @@
+"""`kcnn.train`: what it leaves behind, that it repeats, and what it takes."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kcnn
+from kcnn.training.inference import evaluate_run, predict
+from kcnn.training.run import load_run
+
+
+def recipe(tmp_path, **fields):
+    return kcnn.Recipe(**{"epochs": 1, "logs": str(tmp_path), **fields})
+
+
+def toy_arrays(n=64, classes=3, shape=(12, 12, 3), seed=0):
+    """Images whose brightness is their class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    images = rng.integers(0, 40, (n, *shape)) + labels[:, None, None, None] * 80
+    return images.astype("uint8"), labels
+
+
+def own_model(outputs=3, activation="softmax", shape=(12, 12, 3)):
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(16, "relu"),
+            keras.layers.Dense(outputs, activation=activation),
+        ]
+    )
+
+
+class TestRunDirectory:
+    def test_holds_everything(self, digits_run):
+        names = {path.name for path in digits_run.directory.iterdir()}
+        assert {"recipe.json", "metrics.csv", "checkpoints", "model.keras", "result.json"} <= names
+        assert (digits_run.directory / "train").is_dir()
+        assert (digits_run.directory / "validation").is_dir()
+
+    def test_result_has_the_documented_figures(self, digits_run):
+        result = json.loads((digits_run.directory / "result.json").read_text())
+        assert result.keys() >= {
+            "test_accuracy", "test_loss", "validation_accuracy", "epochs", "steps", "seconds",
+            "images_per_second", "parameters", "device",
+        }  # fmt: skip
+        assert result["parameters"] == 61_706
+        assert result["epochs"] == 2
+        assert result["steps"] == 2 * 41  # 1293 images in batches of 32
+        assert 0.8 < result["test_accuracy"] <= 1.0
+
+    def test_test_figures_agree_with_numpy(self, digits_run):
+        data = kcnn.load_data("digits")
+        probabilities = digits_run.model.predict(data.test.images, verbose=0)
+        right = probabilities.argmax(axis=1) == data.test.labels
+        picked = probabilities[np.arange(len(right)), data.test.labels]
+        assert digits_run.test_metrics["accuracy"] == pytest.approx(right.mean())
+        assert digits_run.test_metrics["loss"] == pytest.approx(-np.log(picked).mean(), rel=1e-4)
+        for name, accuracy in digits_run.result["test_accuracy_per_class"].items():
+            assert accuracy == pytest.approx(right[data.test.labels == int(name)].mean())
+
+    def test_metrics_csv_is_the_history(self, digits_run):
+        with (digits_run.directory / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [float(row["val_loss"]) for row in rows] == digits_run.history["val_loss"]
+        assert digits_run.history.keys() >= {
+            "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second",
+        }  # fmt: skip
+
+    def test_recipe_json_repeats_the_run(self, digits_run):
+        recorded = json.loads((digits_run.directory / "recipe.json").read_text())
+        assert kcnn.Recipe.from_dict(recorded["recipe"]) == digits_run.recipe
+        assert recorded["data"]["fingerprint"] == kcnn.load_data("digits").fingerprint
+        assert recorded["versions"]["keras"] == keras.__version__
+
+    def test_the_saved_model_takes_raw_images_and_needs_no_kcnn_object(self, digits_run):
+        model = keras.saving.load_model(digits_run.directory / "model.keras")
+        raw = kcnn.load_data("digits").test.images[:20]
+        assert raw.dtype == np.uint8
+        assert raw.shape == (20, 8, 8, 1)
+        np.testing.assert_array_equal(
+            model.predict(raw, verbose=0), digits_run.model.predict(raw, verbose=0)
+        )
+
+    def test_normalisation_is_that_of_the_training_split(self, digits_run):
+        train = kcnn.load_data("digits").train.images.astype("float64") / 1.0
+        layer = digits_run.model.get_layer("normalize")
+        assert float(np.ravel(layer.mean)[0]) == pytest.approx(train.mean(), rel=1e-5)
+        assert float(np.ravel(layer.variance)[0]) == pytest.approx(train.var(), rel=1e-5)
+        assert not layer.weights
+
+    def test_load_run_gives_it_back(self, digits_run):
+        again = load_run(digits_run.directory)
+        assert again.recipe == digits_run.recipe
+        assert again.result == digits_run.result
+        assert again.class_names == tuple("0123456789")
+        assert again.history["loss"] == digits_run.history["loss"]
+
+    def test_evaluate_gives_the_recorded_accuracy(self, digits_run):
+        evaluation = evaluate_run(load_run(digits_run.directory))
+        assert evaluation.accuracy == digits_run.result["test_accuracy"]
+        assert evaluation.confusion.sum() == 360
+
+    def test_a_name_that_is_taken_is_refused(self, digits_run):
+        again = kcnn.Recipe(name="digits run", logs=str(digits_run.directory.parent))
+        with pytest.raises(kcnn.InputError, match="already"):
+            kcnn.train(again, verbose=False)
+
+
+class TestRepeats:
+    def test_same_seed_same_bits_other_seed_other_bits(self, tmp_path):
+        fields = {"model": "mlp", "dropout": 0.3, "options": {"width": 16}, "logs": str(tmp_path)}
+
+        def weights(seed):
+            run = kcnn.train(kcnn.Recipe(epochs=2, seed=seed, **fields), verbose=False)
+            return run.history["loss"], [w.numpy() for w in run.model.trainable_weights]
+
+        (loss, first), (again, second), (other, _) = weights(3), weights(3), weights(4)
+        assert loss == again != other
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+class TestChoosing:
+    def test_best_weights_are_those_of_the_best_epoch(self, tmp_path):
+        """A rate that wrecks the last epoch: `best` keeps an earlier one, `last` the wreck."""
+        fields = {
+            "model": "mlp", "epochs": 4, "optimizer": "sgd", "schedule": "constant",
+            "warmup": 0.0, "learning_rate": 0.05, "logs": str(tmp_path),
+        }  # fmt: skip
+
+        class Wreck(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == 3:
+                    for weight in self.model.trainable_weights:
+                        weight.assign(-weight)
+
+        best = kcnn.train(kcnn.Recipe(**fields), callbacks=[Wreck()], verbose=False)
+        last = kcnn.train(kcnn.Recipe(**fields, select="last"), callbacks=[Wreck()], verbose=False)
+        assert best.result["kept_epoch"] == 3
+        assert last.result["kept_epoch"] == 4
+        assert best.result["validation_accuracy"] == best.history["val_accuracy"][2]
+        assert last.result["validation_accuracy"] == last.history["val_accuracy"][3]
+        assert best.result["test_accuracy"] > last.result["test_accuracy"]
+
+    def test_early_stopping_stops(self, tmp_path):
+        run = kcnn.train(
+            recipe(
+                tmp_path, model="mlp", epochs=30, early_stopping=2, learning_rate=0.3,
+                optimizer="sgd", options={"width": 64},
+            ),
+            verbose=False,
+        )  # fmt: skip
+        losses = run.history["val_loss"]
+        assert len(losses) < 30
+        assert len(losses) - 1 - int(np.argmin(losses)) == 2
+
+    def test_a_loss_that_is_not_finite_is_said(self, tmp_path):
+        with pytest.raises(FloatingPointError, match="epoch 1 at learning rate"):
+            kcnn.train(
+                recipe(tmp_path, model="mlp", optimizer="sgd", learning_rate=1e30, warmup=0.0),
+                verbose=False,
+            )
+
+
+class TestWhatItTakes:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"optimizer": "nesterov", "schedule": "step", "label_smoothing": 0.1},
+            {"optimizer": "rmsprop", "mixup": 0.2},
+            {"optimizer": "adam", "cutmix": 1.0, "precision": "mixed_bfloat16"},
+            {"batchnorm": True, "dropout": 0.2, "jit": True},
+        ],
+    )
+    def test_options_train(self, tmp_path, fields):
+        run = kcnn.train(recipe(tmp_path, **fields), verbose=False)
+        assert np.isfinite(run.history["loss"]).all()
+        assert run.result["test_accuracy"] > 0.15  # one in ten is chance
+
+    def test_precision_is_put_back(self, tmp_path):
+        kcnn.train(recipe(tmp_path, precision="mixed_bfloat16", model="mlp"), verbose=False)
+        assert keras.config.dtype_policy().name == "float32"
+
+    def test_image_size_is_the_networks_and_the_model_takes_raw_images(self, tmp_path):
+        run = kcnn.train(recipe(tmp_path, image_size=(20, 24)), verbose=False)
+        assert run.model.input_shape == (None, 8, 8, 1)
+        assert run.model.get_layer("resize").output.shape == (None, 20, 24, 1)
+
+    def test_large_images_are_reduced(self, tmp_path):
+        images, labels = toy_arrays(shape=(40, 40, 1))
+        run = kcnn.train(
+            recipe(tmp_path, image_size=(16, 16)), data=(images, labels), verbose=False
+        )
+        assert run.model.get_layer("conv1").input.shape == (None, 16, 16, 1)
+
+    def test_two_classes_are_binary(self, tmp_path):
+        images, labels = toy_arrays(classes=2)
+        run = kcnn.train(
+            recipe(tmp_path, model="mlp", epochs=10, label_smoothing=0.1),
+            data=(images, labels),
+            verbose=False,
+        )
+        assert run.model.output_shape == (None, 1)
+        assert run.result["test_accuracy"] == 1.0
+        assert run.history["accuracy"][-1] == 1.0  # also with smoothed labels
+        assert list(run.result["test_accuracy_per_class"]) == ["0", "1"]
+
+    def test_an_own_model_on_own_arrays(self, tmp_path):
+        model = own_model()
+        run = kcnn.train(
+            recipe(tmp_path, epochs=30, batch_size=8, learning_rate=0.03),
+            model=model,
+            data=toy_arrays(),
+            verbose=False,
+        )
+        assert run.model is model
+        assert run.result["test_accuracy"] == 1.0
+        assert load_run(run.directory).model.input_shape == (None, 12, 12, 3)
+
+    def test_logits_are_recognised(self, tmp_path):
+        run = kcnn.train(
+            recipe(tmp_path, epochs=30, batch_size=8, learning_rate=0.03),
+            model=own_model(activation=None),
+            data=toy_arrays(),
+            verbose=False,
+        )
+        assert run.result["test_accuracy"] == 1.0
+        assert run.result["test_loss"] == pytest.approx(
+            _cross_entropy(run.model, run.recipe), rel=1e-4
+        )
+
+    def test_separate_arrays_stay_separate(self, tmp_path):
+        parts = {
+            part: toy_arrays(n, seed=seed)
+            for seed, (part, n) in enumerate({"train": 30, "validation": 6, "test": 9}.items())
+        }
+        run = kcnn.train(recipe(tmp_path, model="mlp"), data=parts, verbose=False)
+        assert run.data["images"] == {"train": 30, "validation": 6, "test": 9}
+
+    @pytest.mark.parametrize("one_hot", [False, True])
+    def test_streams(self, tmp_path, one_hot):
+        def stream(n, seed):
+            images, labels = toy_arrays(n, seed=seed)
+            labels = np.eye(3, dtype="float32")[labels] if one_hot else labels
+            return tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+
+        run = kcnn.train(
+            recipe(tmp_path, model="mlp", epochs=10, options={"width": 16}),
+            data={"train": stream(60, 0), "validation": stream(12, 1), "test": stream(12, 2)},
+            verbose=False,
+        )
+        assert run.result["steps"] == 10 * 8
+        assert run.result["test_accuracy"] == 1.0
+        images = toy_arrays(60, seed=0)[0].astype("float64")
+        mean = np.ravel(run.model.get_layer("normalize").mean)
+        np.testing.assert_allclose(mean, images.mean((0, 1, 2)), rtol=1e-5)
+
+    def test_a_registered_network_of_the_users_own(self, tmp_path):
+        source = tmp_path / "my models.py"
+        source.write_text(
+            "import keras, kcnn\n"
+            "@kcnn.register('tiny_train', input_shape=(8, 8, 1), classes=10)\n"
+            "def tiny(input_shape, classes, width=4):\n"
+            "    return keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(),\n"
+            "        keras.layers.Dense(width), keras.layers.Dense(classes, 'softmax')])\n"
+        )
+        run = kcnn.train(
+            recipe(tmp_path, model=f"{source}:tiny_train", options={"width": 5}), verbose=False
+        )
+        assert run.result["parameters"] == 64 * 5 + 5 + 5 * 10 + 10
+        assert load_run(run.directory).model.input_shape == (None, 8, 8, 1)
+
+
+def _cross_entropy(model, recipe):
+    data = kcnn.from_arrays(toy_arrays(), seed=recipe.seed, validation_size=recipe.validation)
+    logits = model.predict(data.test.images.astype("float32"), verbose=0).astype("float64")
+    log_sum = np.log(np.exp(logits).sum(axis=1))
+    return (log_sum - logits[np.arange(len(logits)), data.test.labels]).mean()
+
+
+class TestBadInput:
+    def refused(self, match, tmp_path, **arguments):
+        given = recipe(tmp_path, **arguments.pop("fields", {}))
+        with pytest.raises(kcnn.InputError, match=match):
+            kcnn.train(given, verbose=False, **arguments)
+        assert not [p for p in tmp_path.iterdir() if p.is_dir()]  # nothing was begun
+
+    def test_unknown_model_data_and_option(self, tmp_path):
+        self.refused("Did you mean 'lenet5'", tmp_path, fields={"model": "lenet"})
+        self.refused("digits", tmp_path, fields={"data": "digit"})
+        self.refused("widht", tmp_path, fields={"model": "mlp", "options": {"widht": 3}})
+        self.refused("residual", tmp_path, fields={"residual": True})
+
+    def test_image_size_too_small(self, tmp_path):
+        self.refused("conv2.*16×16", tmp_path, fields={"image_size": (10, 10)})
+
+    def test_batch_larger_than_the_data(self, tmp_path):
+        self.refused("batch_size=5000", tmp_path, fields={"batch_size": 5000})
+
+    def test_own_arrays(self, tmp_path):
+        images, labels = toy_arrays()
+        broken = images.astype("float32")
+        broken[3, 0, 0, 0] = np.nan
+        self.refused("NaN", tmp_path, data=(broken, labels))
+        self.refused(None, tmp_path, data=(images[:1], labels[:1]))
+        self.refused(None, tmp_path, data=(images[:0], labels[:0]))
+        self.refused(None, tmp_path, data=(images, labels * 0))
+        self.refused(None, tmp_path, data=(images, labels - 1))
+        self.refused(None, tmp_path, data=(images, labels[:-1]))
+        self.refused("'train'", tmp_path, data={"training": (images, labels)})
+        self.refused("received list", tmp_path, data=[images, labels])
+
+    def test_streams(self, tmp_path):
+        stream = tf.data.Dataset.from_tensor_slices(toy_arrays())
+        both = {"train": stream.batch(8), "validation": stream.batch(8)}
+        self.refused("cannot be split", tmp_path, data=stream)
+        self.refused("validation", tmp_path, data={"train": stream.batch(8)})
+        self.refused(r"\.batch", tmp_path, data={"train": stream, "validation": stream})
+        self.refused("never ends", tmp_path, data=both | {"train": stream.batch(8).repeat()})
+        self.refused("mixup", tmp_path, data=both, fields={"mixup": 0.2})
+        self.refused("augment", tmp_path, data=both, fields={"augment": "flip"})
+        self.refused("batch_size", tmp_path, data=both, fields={"batch_size": 4})
+        self.refused("empty", tmp_path, data=both | {"train": stream.batch(8).take(0)})
+
+    def test_own_model_whose_shapes_do_not_fit(self, tmp_path):
+        self.refused(
+            r"\(10, 10, 3\).*\(12, 12, 3\)", tmp_path, model=own_model(shape=(10, 10, 3)),
+            data=toy_arrays(),
+        )  # fmt: skip
+        self.refused("7 outputs.*3 classes", tmp_path, model=own_model(7), data=toy_arrays())
+        self.refused(
+            "as it is", tmp_path, model=own_model(), data=toy_arrays(), fields={"batchnorm": True}
+        )
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        blocked = tmp_path / "file"
+        blocked.write_text("")
+        with pytest.raises(kcnn.InputError, match="Cannot write runs"):
+            kcnn.train(kcnn.Recipe(logs=str(blocked / "logs")), verbose=False)
+
+    def test_runs_that_are_none(self, tmp_path, digits_run):
+        with pytest.raises(kcnn.InputError, match="no run directory"):
+            load_run(tmp_path / "nowhere")
+        with pytest.raises(kcnn.InputError, match="not a finished run"):
+            load_run(tmp_path)
+        copy = tmp_path / "damaged"
+        copy.mkdir()
+        for name in ("recipe.json", "result.json", "metrics.csv"):
+            (copy / name).write_bytes((digits_run.directory / name).read_bytes())
+        (copy / "model.keras").write_bytes(b"PK not a model")
+        with pytest.raises(kcnn.InputError, match=r"model\.keras"):
+            load_run(copy)
+
+    def test_data_that_changed_or_does_not_fit_the_run(self, tmp_path, digits_run):
+        images, labels = toy_arrays(classes=3, shape=(8, 8, 1))
+        with pytest.raises(kcnn.InputError, match="knows the classes"):
+            evaluate_run(digits_run, kcnn.from_arrays((images, labels)))
+        run = kcnn.train(recipe(tmp_path, model="mlp"), data=(images, labels), verbose=False)
+        with pytest.raises(kcnn.InputError, match="caller's own"):
+            evaluate_run(load_run(run.directory))
+
+
+class TestPredict:
+    def test_names_probabilities_and_formats(self, tmp_path, digits_run):
+        from PIL import Image
+
+        data = kcnn.load_data("digits")
+        paths = []
+        for index, suffix in enumerate((".png", ".bmp", ".gif")):
+            path = tmp_path / f"Ziffer {index} ü{suffix}"
+            Image.fromarray(data.test.images[index, :, :, 0]).save(path)
+            paths.append(path)
+        expected = digits_run.model.predict(data.test.images[:3], verbose=0)
+        for row, prediction in zip(expected, predict(digits_run, paths), strict=True):
+            assert prediction.class_name == str(row.argmax())
+            assert prediction.probability == pytest.approx(row.max(), rel=1e-4)
+            assert sum(prediction.probabilities.values()) == pytest.approx(1.0, rel=1e-4)
+
+    def test_missing_and_broken_files_are_named(self, tmp_path, digits_run):
+        broken = tmp_path / "broken.png"
+        broken.write_bytes(b"no image")
+        for path in (broken, tmp_path / "missing.png"):
+            with pytest.raises(kcnn.InputError, match=path.name):
+                predict(digits_run, [path])
