@@ -31,18 +31,25 @@ _RATES = {
 _MOMENTUM = {"momentum": 0.9, "nesterov": 0.9, "rmsprop": 0.0}
 
 
-def resolve(recipe: Recipe, *, family: str | None, images: int, colour: bool) -> Recipe:
+def resolve(
+    recipe: Recipe,
+    *,
+    family: str | None,
+    images: int,
+    image_shape: tuple[int | None, int | None, int],
+) -> Recipe:
     """The recipe without open fields.
 
     Args:
         recipe: As the user gave it.
         family: Name of the network's family; None for a model of the user's own.
         images: Size of the training split.
-        colour: Whether images have three channels.
+        image_shape: (H, W, C) of the images; None where photographs differ.
 
     Raises:
         InputError: Fields that exclude each other; a batch larger than the training split.
     """
+    colour = image_shape[2] == 3
     own = _FAMILIES.get(family, _OTHERS)
     optimizer = recipe.optimizer or own["optimizer"]
     rate = own["learning_rate"] if optimizer == own["optimizer"] else _RATES[optimizer]
@@ -65,7 +72,8 @@ def resolve(recipe: Recipe, *, family: str | None, images: int, colour: bool) ->
     }
     changes = {name: value for name, value in filled.items() if getattr(recipe, name) is None}
     if recipe.augment == "auto":
-        changes["augment"] = "crop-flip" if colour else "none"
+        small = image_shape[0] is not None and min(image_shape[:2]) < 24
+        changes["augment"] = "crop-flip" if colour and not small else "none"
     return dataclasses.replace(recipe, **changes)
 
 

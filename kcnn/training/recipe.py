@@ -53,7 +53,7 @@ class Recipe:
     cutmix: float = 0.0
     """Alpha of CutMix (Yun et al. 2019); 0 is off."""
     augment: Augment = "auto"
-    """Random crop and horizontal flip; auto: crop-flip for colour images, none otherwise."""
+    """Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none."""
     validation: float = 0.1
     """Share of the training images to choose on, in (0, 1), or a number of images from 1 up."""
     seed: int = 0

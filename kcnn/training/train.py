@@ -93,8 +93,8 @@ def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Re
         )
     if problem.batch_size:
         recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
-    colour = problem.image_shape[2] == 3
-    return resolve(recipe, family=family, images=problem.sizes["train"], colour=colour)
+    images, shape = problem.sizes["train"], problem.image_shape
+    return resolve(recipe, family=family, images=images, image_shape=shape)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from kcnn.errors import InputError
 from kcnn.training.defaults import resolve
 from kcnn.training.recipe import Recipe
 
+GREY = (8, 8, 1)
+
 
 @pytest.mark.parametrize(
     ("field", "value"),
@@ -73,30 +75,38 @@ def test_a_switch_given_twice_is_refused():
 
 def test_defaults_leave_nothing_open_and_keep_what_was_given():
     given = Recipe(model="resnet20", optimizer="sgd", epochs=3)
-    full = resolve(given, family="resnet", images=50_000, colour=True)
+    full = resolve(given, family="resnet", images=50_000, image_shape=(32, 32, 3))
     assert (full.optimizer, full.epochs) == ("sgd", 3)
     open_fields = ("batch_size", "learning_rate", "schedule", "warmup", "weight_decay")
     assert all(getattr(full, name) is not None for name in open_fields)
     assert full.augment == "crop-flip"
-    assert resolve(given, family="resnet", images=1300, colour=False).augment == "none"
+    assert resolve(given, family="resnet", images=1300, image_shape=GREY).augment == "none"
+
+
+def test_augmentation_by_the_images():
+    def augment(shape):
+        return resolve(Recipe(), family="vgg", images=100, image_shape=shape).augment
+
+    assert augment((32, 32, 3)) == augment((None, None, 3)) == "crop-flip"
+    assert augment((32, 32, 1)) == augment((12, 12, 3)) == "none"
 
 
 def test_families_have_their_own_optimisers():
-    lenet = resolve(Recipe(), family="lenet", images=1000, colour=False)
-    resnet = resolve(Recipe(), family="resnet", images=1000, colour=False)
+    lenet = resolve(Recipe(), family="lenet", images=1000, image_shape=GREY)
+    resnet = resolve(Recipe(), family="resnet", images=1000, image_shape=GREY)
     assert lenet.optimizer != resnet.optimizer
     assert resnet.momentum == 0.9
 
 
 def test_momentum_for_an_optimiser_without_is_refused():
     with pytest.raises(InputError, match="adam"):
-        resolve(Recipe(optimizer="adam", momentum=0.9), family=None, images=100, colour=False)
+        resolve(Recipe(optimizer="adam", momentum=0.9), family=None, images=100, image_shape=GREY)
 
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(InputError, match=r"batch_size=200.*100 training images"):
-        resolve(Recipe(batch_size=200), family="lenet", images=100, colour=False)
+        resolve(Recipe(batch_size=200), family="lenet", images=100, image_shape=GREY)
 
 
 def test_the_default_batch_never_exceeds_the_data():
-    assert resolve(Recipe(), family="lenet", images=7, colour=False).batch_size == 7
+    assert resolve(Recipe(), family="lenet", images=7, image_shape=GREY).batch_size == 7

@@ -10,12 +10,13 @@ from kcnn.training.defaults import resolve
 from kcnn.training.recipe import Recipe
 from kcnn.training.schedules import WarmUp, learning_rate, optimizer
 
+GREY = (8, 8, 1)
 STEPS = 10  # an epoch
 
 
 def rates(**fields):
     recipe = resolve(
-        Recipe(epochs=8, learning_rate=0.5, **fields), family=None, images=320, colour=False
+        Recipe(epochs=8, learning_rate=0.5, **fields), family=None, images=320, image_shape=GREY
     )
     rate = learning_rate(recipe, STEPS)
     if not callable(rate):
@@ -68,7 +69,7 @@ def made(name, **fields):
     recipe = Recipe(
         optimizer=name, learning_rate=0.1, schedule="constant", warmup=0.0, epochs=1, **fields
     )
-    recipe = resolve(recipe, family=None, images=64, colour=False)
+    recipe = resolve(recipe, family=None, images=64, image_shape=GREY)
     return model, optimizer(recipe, STEPS, model)
 
 
