@@ -25,6 +25,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # Pillow warns of decompression bombs from 89,478,485 pixels on; beyond it, kcnn refuses.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
+# How files of these formats begin: one that does, and is not identified, is broken.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"GIF8", b"RIFF")
+BROKEN = "is truncated or damaged"
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels are declared: scale the image down first"
 
 
@@ -45,9 +48,10 @@ def open_image(source: Path | io.BytesIO) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise BadImage(_unidentified(source)) from error
     except OSError as error:
-        raise BadImage(f"cannot be read: {error.strerror or error}") from error
+        reason = f"cannot be read: {error.strerror}" if error.errno else f"{BROKEN}: {error}"
+        raise BadImage(reason) from error
     except Exception as error:  # decoders raise a dozen kinds on broken headers
-        raise BadImage(f"has a broken header: {error}") from error
+        raise BadImage(f"{BROKEN}: {error}") from error
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise BadImage(_TOO_LARGE)
@@ -59,7 +63,7 @@ def load_pixels(image: Image.Image) -> None:
     try:
         image.load()
     except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, ...
-        raise BadImage(f"is truncated or damaged: {error}") from error
+        raise BadImage(f"{BROKEN}: {error}") from error
 
 
 def decode(source: str | os.PathLike | bytes, channels: int = 3) -> np.ndarray:
@@ -152,5 +156,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _unidentified(source: Path | io.BytesIO) -> str:
-    size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
-    return "is empty" if size == 0 else "is not a JPEG, PNG, BMP, GIF or WebP image"
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source.getvalue()) as file:
+        head = file.read(16)
+    if not head:
+        return "is empty"
+    if head.startswith(_SIGNATURES):
+        return f"{BROKEN}: its header ends too early"
+    return "is not a JPEG, PNG, BMP, GIF or WebP image"

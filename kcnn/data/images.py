@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from PIL import Image
 
-from kcnn.data.decoding import BadImage, decode, fit, fitted, load_pixels, open_image, read
+from kcnn.data.decoding import (
+    BROKEN,
+    BadImage,
+    decode,
+    fit,
+    fitted,
+    load_pixels,
+    open_image,
+    read,
+)
 from kcnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -163,7 +172,7 @@ def _verify(image: Image.Image) -> None:
     try:
         image.verify()
     except Exception as error:  # SyntaxError, OSError, struct.error, ...
-        raise BadImage(f"is truncated or damaged: {error}") from error
+        raise BadImage(f"{BROKEN}: {error}") from error
 
 
 def _looks_complete(path: Path, kind: str) -> bool:

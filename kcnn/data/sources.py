@@ -139,18 +139,21 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         )
     wanted = {*_KEYS.split(", "), "class_names"}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise InputError(
+                    f"{path} holds one bare array (.npy), not an archive. Write it with "
+                    f"np.savez_compressed and the keys {_KEYS}."
+                )
             return {key: archive[key] if key in wanted else np.empty(0) for key in archive.files}
+    except InputError:
+        raise
     except _UNREADABLE as error:
         raise InputError(
             f"{path} cannot be read as an .npz: {error}. It may be incomplete, or hold pickled "
             "objects, which are refused because they can run code. Write it again with "
             "np.savez_compressed, from arrays of numbers."
-        ) from error
-    except AttributeError as error:  # a bare array (.npy) under the name .npz
-        raise InputError(
-            f"{path} holds one bare array (.npy), not an archive. Write it with "
-            f"np.savez_compressed and the keys {_KEYS}."
         ) from error
 
 

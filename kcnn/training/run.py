@@ -105,7 +105,7 @@ class RunDirectory:
         # A model made anew is not compiled: the file needs none of kcnn's own objects to load.
         plain = model
         if type(model).__name__ == "Functional":
-            plain = keras.Model(model.inputs, model.outputs, name=model.name)
+            plain = keras.Model(model.input, model.output, name=model.name)
         plain.save(beside)
         os.replace(beside, self.path / "model.keras")
         _write_json(self.path / "result.json", result)

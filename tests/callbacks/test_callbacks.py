@@ -1,0 +1,164 @@
+"""Callbacks in anybody's `fit`: files and events read back by other means."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import kcnn.callbacks
+from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
+
+
+def small_fit(callbacks, epochs=3, validation=True):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2, "softmax")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("int32")
+    data = (x[:10], y[:10]) if validation else None
+    history = model.fit(
+        x, y, epochs=epochs, validation_data=data, callbacks=callbacks, verbose=0, batch_size=8
+    )
+    return model, history.history
+
+
+def events(directory):
+    accumulator = EventAccumulator(str(directory), size_guidance={"tensors": 0, "histograms": 0})
+    return accumulator.Reload()
+
+
+def scalars(directory):
+    from tensorflow import make_ndarray
+
+    found = events(directory)
+    return {
+        tag: [float(make_ndarray(event.tensor_proto)) for event in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+        if found.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
+    }
+
+
+class TestMeter:
+    def test_adds_rate_time_and_speed_to_every_epoch(self):
+        _, history = small_fit([Meter(images=40)])
+        assert history["learning_rate"] == pytest.approx([0.01] * 3)
+        for seconds, speed in zip(history["seconds"], history["images_per_second"], strict=True):
+            assert speed == pytest.approx(40 / seconds)
+
+    def test_leaves_validation_out_of_the_time(self):
+        import time
+
+        class SlowValidation(keras.callbacks.Callback):
+            def on_test_batch_begin(self, batch, logs=None):
+                time.sleep(0.5)
+
+        _, history = small_fit([Meter(images=40), SlowValidation()], epochs=3)
+        assert min(history["seconds"]) < 0.5  # two validation batches sleep for a second
+
+
+class TestBestWeights:
+    def follow(self, tmp_path, figures):
+        """Feed (accuracy, loss) of each epoch; the epoch that is kept."""
+        model, _ = small_fit([], epochs=1)
+        best = BestWeights(tmp_path / "best.weights.h5")
+        best.set_model(model)
+        for epoch, (accuracy, loss) in enumerate(figures):
+            for weight in model.weights:
+                weight.assign(np.full(weight.shape, epoch + 1.0))
+            best.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
+        best.restore()
+        assert all((weight.numpy() == best.epoch).all() for weight in model.weights)
+        return best.epoch
+
+    def test_highest_accuracy(self, tmp_path):
+        assert self.follow(tmp_path, [(0.5, 1.0), (0.9, 2.0), (0.8, 0.1)]) == 2
+
+    def test_among_equals_the_lowest_loss(self, tmp_path):
+        assert self.follow(tmp_path, [(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)]) == 2
+
+    def test_a_loss_that_is_not_finite_is_never_best(self, tmp_path):
+        nan, inf = float("nan"), float("inf")
+        assert self.follow(tmp_path, [(0.9, nan), (0.2, 1.0), (0.8, inf), (0.9, nan)]) == 2
+
+    def test_leaves_one_file(self, tmp_path):
+        self.follow(tmp_path, [(0.5, 1.0), (0.6, 1.0)])
+        assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+class TestTensorBoard:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def run(tmp_path_factory):
+        directory = tmp_path_factory.mktemp("run")
+        board = TensorBoard(
+            directory,
+            texts={"recipe": "| a | b |"},
+            hparams={"model": "toy", "learning_rate": 0.01, "image_size": (8, 8)},
+            histogram_freq=1,
+        )
+        _, history = small_fit([Meter(40), board])
+        return directory, history
+
+    def test_scalars_of_training_and_validation(self, run):
+        directory, history = run
+        train, validation = scalars(directory / "train"), scalars(directory / "validation")
+        for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
+            assert train[f"epoch_{name}"] == pytest.approx(history[name], rel=1e-5)
+        for name in ("loss", "accuracy"):
+            assert validation[f"epoch_{name}"] == pytest.approx(history[f"val_{name}"], rel=1e-5)
+
+    def test_histograms(self, run):
+        found = events(run[0] / "train")
+        tags = found.Tags()["tensors"]
+        kernels = [tag for tag in tags if "kernel" in tag]
+        assert len(kernels) == 2
+        assert len(found.Tensors(kernels[0])) == 3
+
+    def test_text_graph_and_hparams(self, run):
+        from tensorboard.plugins.hparams import plugin_data_pb2
+
+        found = events(run[0])
+        assert found.Tags()["graph"]
+        names = {node.name.split("/")[1] for node in found.Graph().node if "/" in node.name}
+        assert any("dense" in name for name in names)
+        (text,) = found.Tensors("recipe")
+        assert b"| a | b |" in text.tensor_proto.string_val[0]
+        content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        info = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+        assert info.hparams["learning_rate"].number_value == 0.01
+        assert info.hparams["model"].string_value == "toy"
+        assert info.hparams["image_size"].string_value == "(8, 8)"
+
+    def test_kerastuner_knows_it_by_name(self):
+        assert kcnn.callbacks.TensorBoard.__name__ == "TensorBoard"
+
+
+class TestProgress:
+    def shown(self, **options):
+        text = io.StringIO()
+        console = Console(file=text, width=100, **options)
+        small_fit([Meter(40), Progress(console)], epochs=2)
+        return text.getvalue()
+
+    def test_a_pipe_gets_one_line_an_epoch(self):
+        lines = self.shown().splitlines()
+        assert len(lines) == 3
+        assert lines[0].split() == ["epoch", "loss", "accuracy", "val", "loss", "val", "acc",
+                                    "images/s", "time"]  # fmt: skip
+        assert lines[2].split()[0] == "2/2"
+
+    def test_a_terminal_gets_a_bar_as_well(self):
+        shown = self.shown(force_terminal=True)
+        assert "epoch 1/2" in shown
+        assert "━" in shown
+
+    def test_without_validation(self):
+        text = io.StringIO()
+        small_fit([Progress(Console(file=text))], epochs=1, validation=False)
+        assert "1/1" in text.getvalue()
