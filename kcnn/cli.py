@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 2 for bad input and 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    if arguments == ["--version"]:
+        print(f"kcnn {metadata.version('kcnn')}")
+        return 0
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             _COMMANDS, args=arguments or ["--help"], prog="kcnn", description=_DESCRIPTION

@@ -11,7 +11,7 @@ from kcnn.training.recipe import Recipe
 #: Decay is decoupled: with momentum m, a paper's L2 coefficient w is w / (1 - m) here.
 _FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2, "warmup": 1.0},
-    "lenet": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 1e-2, "warmup": 1.0},
+    "lenet": {"optimizer": "adamw", "learning_rate": 5e-3, "weight_decay": 1e-1, "warmup": 1.0},
     "alexnet": {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 1e-2, "warmup": 2.0},
     "vgg": {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 1e-2, "warmup": 2.0},
     "resnet": {"optimizer": "nesterov", "learning_rate": 0.1, "weight_decay": 5e-3, "warmup": 1.0},
