@@ -108,10 +108,14 @@ class _Field:
 
 
 def _leaves(model: keras.Model) -> list[keras.Operation]:
-    """The layers of `model` and the operations between them, nested models' in their place."""
+    """The layers of `model` and the operations between them, nested models' in their place.
+
+    A model of a class of its own has no graph to look into: it counts as one layer.
+    """
     leaves = []
     for operation in getattr(model, "operations", model.layers):
-        leaves += _leaves(operation) if hasattr(operation, "layers") else [operation]
+        nested = isinstance(operation, keras.Sequential) or hasattr(operation, "operations")
+        leaves += _leaves(operation) if nested else [operation]
     return leaves
 
 

@@ -75,6 +75,26 @@ def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:
     )
 
 
+def as_functional(model: keras.Model, problem: Problem) -> keras.Model:
+    """A model of the user's own with its shapes known; one of their own class is wrapped.
+
+    The wrapper shares the weights of `model`, which is trained in place all the same.
+    """
+    shape = problem.image_shape
+    if getattr(model, "inputs", None):
+        return model
+    if None in shape:
+        raise InputError(
+            f"The model has no input shape yet and the photographs differ in size. Give its first "
+            f"layer one: keras.Input((height, width, {shape[2]}))."
+        )
+    if isinstance(model, keras.Sequential):
+        model.build((None, *shape))
+        return model
+    inputs = keras.Input(shape, name="image")
+    return keras.Model(inputs, model(inputs), name=model.name)
+
+
 def own_plan(model: keras.Model, problem: Problem) -> Plan:
     """The plan for a model of the user's own: its images as they are.
 

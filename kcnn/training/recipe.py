@@ -65,7 +65,7 @@ class Recipe:
     early_stopping: int | None = None
     """Stop after so many epochs without a lower validation loss."""
     select: Literal["best", "last"] = "best"
-    """Weights to keep: of the epoch best on validation (accuracy, then loss), or the last."""
+    """Weights to keep: of the epoch that was best on validation, or of the last."""
     image_size: tuple[int, int] | None = None
     """Height and width the network sees; the default is the data's own where it can."""
     batchnorm: bool | None = None

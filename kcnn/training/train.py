@@ -43,7 +43,8 @@ def train(
         recipe: What to train and how; the default trains LeNet-5 on digits.
         model: A model of the user's own in place of `recipe.model`: images (N, H, W, C) in,
             probabilities or logits (N, K) out. It is compiled anew, trained in place, and sees
-            the images as they are: normalising them is its own affair.
+            the images as they are: normalising them is its own affair. A model of a class of
+            its own is wrapped in a functional one, which shares its weights.
         data: The user's own data in place of `recipe.data`: `kcnn.Data`, a pair (images,
             labels), or a mapping of "train", "validation", "test" to pairs or to batched
             `tf.data.Dataset`s.
@@ -57,6 +58,8 @@ def train(
     recipe = recipe or Recipe()
     console = tables.console() if verbose else Console(quiet=True)
     problem = _problem(recipe, data, model, console)
+    if model is not None:
+        model = network.as_functional(model, problem)
     recipe = _resolved(recipe, problem, model)
     plan = network.plan(recipe, problem) if model is None else network.own_plan(model, problem)
     title = recipe.model.rpartition(":")[2] if model is None else model.name
@@ -69,17 +72,14 @@ def train(
 
 def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Console) -> Problem:
     if data is None:
-        data = load_data(
-            recipe.data,
-            validation=recipe.validation_size,
-            seed=recipe.seed,
-        )
+        data = load_data(recipe.data, validation=recipe.validation_size, seed=recipe.seed)
         if data.image_shape[0] is None:
             with report.file_check(console, data) as progress:
                 data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
         problem = as_problem(data, recipe)
         return dataclasses.replace(problem, source=recipe.data)
-    return as_problem(data, recipe, outputs=model.output_shape[-1] if model else None)
+    outputs = model.output_shape[-1] if getattr(model, "inputs", None) else None
+    return as_problem(data, recipe, outputs=outputs)
 
 
 def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Recipe:
@@ -128,7 +128,7 @@ class _Task:
         objective.compile_model(self.model, optimizer(recipe, steps, self.model), jit=recipe.jit)
         self.directory.write_recipe(recipe, self.problem)
         report.header(console, recipe, self.problem, self.plan, self.model, self.directory.path)
-        best = BestWeights(self.directory.best_weights)
+        best = BestWeights(self.directory.best_weights, self.problem.sizes["validation"])
         started = time.perf_counter()
         history = self._fit(objective.smoothed(batches, recipe), steps, [best, *callbacks])
         seconds = time.perf_counter() - started

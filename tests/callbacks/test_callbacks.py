@@ -66,7 +66,7 @@ class TestBestWeights:
     def follow(self, tmp_path, figures):
         """Feed (accuracy, loss) of each epoch; the epoch that is kept."""
         model, _ = small_fit([], epochs=1)
-        best = BestWeights(tmp_path / "best.weights.h5")
+        best = BestWeights(tmp_path / "best.weights.h5", images=100)
         best.set_model(model)
         for epoch, (accuracy, loss) in enumerate(figures):
             for weight in model.weights:
@@ -81,6 +81,11 @@ class TestBestWeights:
 
     def test_among_equals_the_lowest_loss(self, tmp_path):
         assert self.follow(tmp_path, [(0.9, 1.0), (0.9, 0.5), (0.9, 0.7)]) == 2
+
+    def test_differences_within_one_standard_error_are_chance(self, tmp_path):
+        """At 0.9 of 100 images it is sqrt(0.9 * 0.1 / 100) = 0.03."""
+        assert self.follow(tmp_path, [(0.92, 1.0), (0.90, 0.5), (0.91, 0.7)]) == 2
+        assert self.follow(tmp_path, [(0.94, 1.0), (0.90, 0.5)]) == 1
 
     def test_a_loss_that_is_not_finite_is_never_best(self, tmp_path):
         nan, inf = float("nan"), float("inf")
