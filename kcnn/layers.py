@@ -226,7 +226,7 @@ def classifier(
     """
     check_rate(dropout)
     check_choice("pooling", pooling, (None, "avg", "max"))
-    if not isinstance(classes, int) or classes < 1:
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise InputError(f"classes is a whole number from 1 up; received {classes!r}.")
     if include_top or pooling:
         x = _to_vector(x, pooling or default_pooling)

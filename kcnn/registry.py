@@ -73,6 +73,8 @@ class Entry:
         options, accepted = self.options, {}
         for name, value in requested.items():
             if name in options:
+                if isinstance(options[name], bool) and not isinstance(value, bool):
+                    raise InputError(f"{name} is True or False; received {value!r}.")
                 accepted[name] = value
             elif name not in _NEUTRAL or value != _NEUTRAL[name]:
                 raise InputError(

@@ -56,10 +56,10 @@ def load() -> None:
 
 @contextlib.contextmanager
 def _filtered_stderr() -> Iterator[None]:
-    sys.stderr.flush()
     try:
+        sys.stderr.flush()
         saved = os.dup(2)
-    except OSError:  # closed: nobody is listening
+    except (AttributeError, OSError, ValueError):  # None or closed: nobody is listening
         yield
         return
     with tempfile.TemporaryFile() as caught:

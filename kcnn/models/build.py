@@ -183,11 +183,12 @@ def _remedy(entry: registry.Entry, arguments: Mapping[str, Any]) -> str:
 
 def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int:
     """The smallest side of a square image that the network takes, found by bisection."""
+    given = {name: value for name, value in arguments.items() if name != "preprocessing"}
+    channels = given.pop("input_shape")[2]
 
     def fits(side: int) -> bool:
-        shape = (side, side, arguments["input_shape"][2])
         try:
-            abstract(partial(entry.builder, **{**arguments, "input_shape": shape}))
+            abstract(partial(entry.builder, input_shape=(side, side, channels), **given))
         except layers.GeometryError:
             return False
         return True
