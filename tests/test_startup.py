@@ -31,8 +31,9 @@ the last line, without its end"""
 
 #: A stand-in for Keras: it speaks on file descriptor 2 as TensorFlow does, from below Python.
 KERAS = """
-import os
-os.write(2, os.environb[b"SPOKEN"])
+import contextlib, os
+with contextlib.suppress(OSError):  # C code does not notice that nobody listens
+    os.write(2, os.environb[b"SPOKEN"])
 if b"FAIL" in os.environb:
     raise ImportError("libtensorflow is damaged")
 class backend:

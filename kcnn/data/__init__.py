@@ -1,6 +1,6 @@
 """Data: three splits by name, path or from arrays, and the batches made of them.
 
-Names load on first use; those of `pipeline` load TensorFlow.
+Names load on first use, and TensorFlow only when batches are made.
 """
 
 import importlib
@@ -26,10 +26,6 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOME[name] == "pipeline":
-        from kcnn import startup
-
-        startup.load()
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -10,7 +10,9 @@ and 2. Both papers' code draws one mixing weight per batch; here each image has 
 is what the equations say.
 """
 
-import tensorflow as tf
+from __future__ import annotations
+
+from kcnn.startup import tf
 
 _ALG = "philox"
 

@@ -1,5 +1,7 @@
 """From indices to images and targets: gathered from memory, or read from files."""
 
+from __future__ import annotations
+
 import atexit
 import functools
 import os
@@ -9,17 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow as tf
 
 from kcnn.data.images import ImageFiles, load_image
 from kcnn.errors import InputError
-
-Fetch = Callable[[tf.Tensor], tf.Tensor]
+from kcnn.startup import tf
 
 
 def fetcher(
     images: np.ndarray | ImageFiles, image_size: tuple[int, int] | None, margin: float
-) -> Fetch:
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """A graph function from (B,) indices to (B, H, W, C) images."""
     read = reader(images, image_size, margin)
     if not isinstance(images, ImageFiles):
@@ -101,7 +101,9 @@ class _Calls:
 _calls = _Calls()
 
 
-def label_fetcher(labels: np.ndarray, classes: int, binary: bool) -> Fetch:
+def label_fetcher(
+    labels: np.ndarray, classes: int, binary: bool
+) -> Callable[[tf.Tensor], tf.Tensor]:
     held = _on_cpu(labels)
     if binary:
         return lambda indices: tf.cast(tf.gather(held, indices), tf.float32)[:, tf.newaxis]

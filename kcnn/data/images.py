@@ -151,7 +151,7 @@ def preflight(
         data,
         **kept,
         provenance=f"{data.provenance}; {len(bad)} bad files left out",
-        fingerprint=_fingerprint_without(data.fingerprint, removed, files[0].root),
+        fingerprint=_fingerprint_without(data.fingerprint, removed),
     )
 
 
@@ -177,18 +177,14 @@ def _verify(image: Image.Image) -> None:
 
 def _looks_complete(path: Path, kind: str) -> bool:
     """Whether a file ends as its format does. JPEG's marker FF D9 never occurs within a scan."""
+    if kind == "WEBP":
+        return True  # opening has read it all: a part is refused there
     with path.open("rb") as file:
-        head = file.read(12)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 2, 0))
+        file.seek(max(path.stat().st_size - 2, 0))
         tail = file.read(2)
     if kind in ("JPEG", "MPO"):
         return tail == b"\xff\xd9"
-    if kind == "GIF":
-        return tail.endswith(b"\x3b")
-    if kind == "WEBP":
-        return size >= 8 + int.from_bytes(head[4:8], "little")
-    return False  # BMP: decoding is a copy
+    return kind == "GIF" and tail.endswith(b"\x3b")  # BMP: decoding is a copy
 
 
 def _bad_files_message(bad: list[tuple[Path, str]], checked: int) -> str:
@@ -221,7 +217,7 @@ def _check_remaining(data: "Data", kept: dict[str, "Split"]) -> None:
         )
 
 
-def _fingerprint_without(fingerprint: str, removed: set[Path], root: Path) -> str:
-    names = sorted(os.fsencode(path.relative_to(root)) for path in removed)
+def _fingerprint_without(fingerprint: str, removed: set[Path]) -> str:
+    names = sorted(os.fsencode("/".join(path.parts[-2:])) for path in removed)  # CLASS/FILE
     digest = hashlib.sha256(b"\0".join([fingerprint.encode(), *names]))
     return f"sha256:{digest.hexdigest()}"

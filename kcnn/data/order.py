@@ -5,12 +5,18 @@ index_shuffle` would need no memory, but in TensorFlow 2.21 it reads 8 bits of e
 0 and 256 had the same order, and positions were far from uniform (chi² 8 times its mean).
 """
 
-import tensorflow as tf
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kcnn.startup import tf
 
 ORDER, AUGMENT = 0, 1  # independent streams of random numbers under one seed
 
-# Every `if` in the mapped functions is on Python values: AutoGraph would only slow down tracing.
-as_written = tf.autograph.experimental.do_not_convert
+
+def as_written(function: Callable) -> Callable:
+    """Trace a mapped function without AutoGraph: its branches are on Python values only."""
+    return tf.autograph.experimental.do_not_convert(function)
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:

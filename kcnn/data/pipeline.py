@@ -5,8 +5,9 @@ Batch k of a training run is a pure function of (seed, k): the order of an epoch
 run from the beginning sees there, and no state of the pipeline has to be saved.
 """
 
+from __future__ import annotations
+
 import numpy as np
-import tensorflow as tf
 
 from kcnn.data import augmentation
 from kcnn.data.fetch import fetcher, label_fetcher, reader
@@ -14,6 +15,7 @@ from kcnn.data.images import ImageFiles
 from kcnn.data.order import AUGMENT, as_written, steps_per_epoch, stream, training_steps
 from kcnn.data.splits import Split
 from kcnn.errors import InputError
+from kcnn.startup import tf
 
 __all__ = ["evaluation_batches", "statistics", "steps_per_epoch", "training_batches"]
 

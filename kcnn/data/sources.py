@@ -15,6 +15,7 @@ from kcnn.data.images import preflight
 from kcnn.data.labels import CLASS_NAMES
 from kcnn.data.splits import Data, from_arrays
 from kcnn.errors import InputError
+from kcnn.startup import keras
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 NAMES = ("digits", *_KERAS)
@@ -88,11 +89,6 @@ def _digits(**options: Any) -> Data:
 
 
 def _from_keras(name: str, **options: Any) -> Data:
-    from kcnn import startup
-
-    startup.load()
-    import keras
-
     try:
         train, test = getattr(keras.datasets, name).load_data()
     except Exception as error:  # keras raises a bare Exception when a download fails

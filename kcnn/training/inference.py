@@ -77,7 +77,12 @@ def _own_data(run: Run) -> Data:
             f"The run was trained on data of the caller's own ({recorded['provenance']}); say "
             f"what to evaluate on with data."
         )
-    data = load_data(recorded["source"], validation=recipe.validation_size, seed=recipe.seed)
+    data = load_data(
+        recorded["source"],
+        validation=recipe.validation_size,
+        seed=recipe.seed,
+        skip_bad=recipe.skip_bad,
+    )
     if data.fingerprint != recorded["fingerprint"]:
         raise InputError(
             f"The data {recorded['source']!r} has changed since the run: fingerprint "
