@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.run()
     except InputError as error:
         return _fail(str(error), 2, debug)
-    except FloatingPointError as error:
+    except (FloatingPointError, OSError) as error:  # OSError: a full disk, say
         return _fail(str(error), 1, debug)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130, debug)

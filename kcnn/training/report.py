@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from kcnn.summary import cost
 from kcnn.tables import shape_text, si
@@ -108,16 +109,18 @@ def print_evaluation(
 
 
 def print_predictions(console: Console, predictions: Sequence[Prediction], top: int) -> None:
-    """One row an image: its most probable classes."""
-    table = Table()
-    table.add_column("image", overflow="fold")
-    for rank in range(min(top, len(predictions[0].probabilities))):
-        table.add_column("class" if rank == 0 else f"{rank + 1}.")
+    """One line an image, however long its path: the most probable classes."""
+    rows = []
     for prediction in predictions:
-        ranked = list(prediction.probabilities.items())[:top]
-        cells = [f"{name} {probability:.1%}" for name, probability in ranked]
-        table.add_row(str(prediction.path), f"[bold]{cells[0]}[/]", *cells[1:])
-    console.print(table)
+        ranked = list(prediction.probabilities.items())[: max(top, 1)]
+        named = [f"{name} {probability:.1%}" for name, probability in ranked]
+        rows.append([str(prediction.path), *named])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        line = Text("  ".join(cells).rstrip())
+        line.stylize("bold green", widths[0] + 2, widths[0] + 2 + widths[1])
+        console.print(line, soft_wrap=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.console import Console
 from kcnn import registry, tables
 from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
 from kcnn.callbacks.tensorboard import write_scalar
-from kcnn.data import load_data, preflight
+from kcnn.data import Data, load_data, preflight
 from kcnn.errors import InputError
 from kcnn.startup import keras, tf
 from kcnn.training import network, objective, report
@@ -71,15 +71,14 @@ def train(
 
 
 def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Console) -> Problem:
+    source = recipe.data if data is None else None
     if data is None:
         data = load_data(recipe.data, validation=recipe.validation_size, seed=recipe.seed)
-        if data.image_shape[0] is None:
-            with report.file_check(console, data) as progress:
-                data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
-        problem = as_problem(data, recipe)
-        return dataclasses.replace(problem, source=recipe.data)
+    if isinstance(data, Data) and data.image_shape[0] is None:
+        with report.file_check(console, data) as progress:
+            data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
     outputs = model.output_shape[-1] if getattr(model, "inputs", None) else None
-    return as_problem(data, recipe, outputs=outputs)
+    return dataclasses.replace(as_problem(data, recipe, outputs=outputs), source=source)
 
 
 def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Recipe:
@@ -91,6 +90,10 @@ def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Re
             "A model of your own is trained as it is; received options for building one: "
             f"{recipe.model_options or {'image_size': recipe.image_size}}."
         )
+    # What the caller handed over is named by what it is.
+    recipe = dataclasses.replace(recipe, data=problem.source or f"own: {problem.name}")
+    if model is not None:
+        recipe = dataclasses.replace(recipe, model=f"own: {model.name}")
     if problem.batch_size:
         recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
     images, shape = problem.sizes["train"], problem.image_shape
@@ -173,6 +176,10 @@ class _Task:
                 shuffle=False,  # the batches come in their order
                 verbose=0,
             )
+        except KeyboardInterrupt:
+            progress.close()
+            self.console.print(f"Interrupted; what there is stays in {self.directory.path}.")
+            raise
         finally:
             progress.close()
         return {name: [float(v) for v in values] for name, values in history.history.items()}
@@ -206,7 +213,7 @@ class _Task:
         )
 
     def _check_finite(self, history: dict[str, list[float]], best: BestWeights) -> None:
-        if math.isfinite(history["loss"][-1]):
+        if math.isfinite(history["loss"][-1]) and best.epoch:
             return
         epoch, rate = len(history["loss"]), self.recipe.learning_rate
         message = f"The loss was not finite in epoch {epoch} at learning rate {rate:g}"

@@ -222,6 +222,8 @@ class TestWhatItTakes:
             verbose=False,
         )
         assert run.model is model
+        assert run.recipe.model == f"own: {model.name}"
+        assert run.recipe.data == "own: arrays"
         assert run.result["test_accuracy"] == 1.0
         assert load_run(run.directory).model.input_shape == (None, 12, 12, 3)
 
@@ -413,3 +415,75 @@ class TestPredict:
         for path in (broken, tmp_path / "missing.png"):
             with pytest.raises(kcnn.InputError, match=path.name):
                 predict(digits_run, [path])
+
+
+class TestFolders:
+    """Photographs in folders: generated, small, some of them broken."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        from PIL import Image
+
+        rng = np.random.default_rng(0)
+        root = tmp_path / "Bilder und mehr"
+        for label, name in enumerate(("dunkel", "hell", "mittel")):
+            (root / name).mkdir(parents=True)
+            for index in range(16):
+                height, width = rng.integers(30, 60, 2)
+                level = (20, 220, 120)[label]
+                pixels = rng.integers(level - 20, level + 20, (height, width, 3)).astype("uint8")
+                suffix = (".png", ".jpg", ".bmp", ".webp")[index % 4]
+                Image.fromarray(pixels).save(root / name / f"bild {index}{suffix}")
+        return root
+
+    def fields(self, folder, tmp_path, **more):
+        return recipe(
+            tmp_path / "logs", model="lenet5", data=str(folder), image_size=(20, 20), epochs=8,
+            batch_size=8, **more,
+        )  # fmt: skip
+
+    def test_train_evaluate_and_predict(self, folder, tmp_path):
+        run = kcnn.train(self.fields(folder, tmp_path), verbose=False)
+        assert run.class_names == ("dunkel", "hell", "mittel")
+        assert run.result["test_accuracy"] > 0.8
+        again = load_run(run.directory)
+        assert evaluate_run(again).accuracy == run.result["test_accuracy"]
+        paths = [folder / "dunkel" / "bild 0.png", folder / "hell" / "bild 1.jpg"]
+        assert [p.class_name for p in predict(again, paths)] == ["dunkel", "hell"]
+
+    def test_bad_files_stop_or_are_left_out(self, folder, tmp_path):
+        bad = folder / "hell" / "bild 3.webp"
+        bad.write_bytes(bad.read_bytes()[:60])
+        (folder / "hell" / "leer.jpg").write_bytes(b"")
+        with pytest.raises(kcnn.InputError, match=r"2 of 49(.|\n)*bild 3\.webp(.|\n)*leer\.jpg"):
+            kcnn.train(self.fields(folder, tmp_path), verbose=False)
+        with pytest.raises(kcnn.InputError, match="2 of 49"):
+            kcnn.train(self.fields(folder, tmp_path), data=kcnn.load_data(folder), verbose=False)
+        run = kcnn.train(self.fields(folder, tmp_path, skip_bad=True), verbose=False)
+        assert sum(run.data["images"].values()) == 47
+        assert evaluate_run(load_run(run.directory)).images == run.data["images"]["test"]
+
+    def test_the_data_that_changed_is_noticed(self, folder, tmp_path):
+        run = kcnn.train(self.fields(folder, tmp_path), verbose=False)
+        (folder / "hell" / "bild 0.png").unlink()
+        with pytest.raises(kcnn.InputError, match="has changed since the run"):
+            evaluate_run(load_run(run.directory))
+
+
+class TestRealData:
+    def test_npz_by_name(self, tmp_path, real_data, monkeypatch):
+        monkeypatch.setenv("KCNN_DATA", str(real_data))
+        given = recipe(tmp_path, model="lenet5", data="cat_vs_noncat", epochs=6)
+        run = kcnn.train(given, verbose=False)
+        assert run.model.output_shape == (None, 1)
+        assert run.data["images"]["test"] == 50
+        assert run.result["test_accuracy"] > 0.5
+
+    def test_photographs(self, tmp_path, real_data):
+        given = recipe(
+            tmp_path, model="resnet20", data=str(real_data / "imagenette_small"), epochs=1,
+            image_size=(32, 32), options={"depths": (1, 1, 1)},
+        )  # fmt: skip
+        run = kcnn.train(given, verbose=False)
+        assert run.data["images"]["test"] == 200
+        assert np.isfinite(run.history["loss"]).all()
