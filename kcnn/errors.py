@@ -1,4 +1,4 @@
-"""The one exception that kcnn raises for bad input."""
+"""The exceptions that kcnn raises for bad input."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,11 @@ class InputError(ValueError):
     The message says what was received, what is allowed, and what to try. The command line
     prints it without a traceback and exits with status 2.
     """
+
+
+class GeometryError(InputError):
+    """The network does not take images of this size."""
+
+
+class VanishingError(GeometryError):
+    """An image is smaller than the window that a layer slides over it."""

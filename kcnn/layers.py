@@ -8,10 +8,10 @@ rows can be listed without it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
-from kcnn.errors import InputError
+from kcnn import checks
+from kcnn.errors import InputError, VanishingError
 from kcnn.startup import keras
 
 #: torchvision's and He et al.'s settings (Keras' own defaults are 0.99 and 1e-3).
@@ -19,14 +19,6 @@ BATCHNORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 #: The initialiser that suits an activation: He et al. 2015 for ReLU, Glorot 2010 otherwise.
 INITIALIZERS = {"relu": "he_normal"}
-
-
-class GeometryError(InputError):
-    """The network does not take images of this size."""
-
-
-class VanishingError(GeometryError):
-    """An image is smaller than the window that a layer slides over it."""
 
 
 def initializer(activation: str) -> str:
@@ -99,7 +91,7 @@ def norm(x: keras.KerasTensor, *, name: str, zero_gamma: bool = False) -> keras.
 
 def activate(x: keras.KerasTensor, activation: str, *, name: str) -> keras.KerasTensor:
     """An elementwise activation as a layer of its own, named after its place."""
-    check_activation("activation", activation)
+    checks.activation("activation", activation)
     if activation == "relu":
         return keras.layers.ReLU(name=f"{name}_relu")(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
@@ -224,8 +216,8 @@ def classifier(
     Raises:
         InputError: A value outside these.
     """
-    check_rate(dropout)
-    check_choice("pooling", pooling, (None, "avg", "max"))
+    checks.rate(dropout)
+    checks.choice("pooling", pooling, (None, "avg", "max"))
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise InputError(f"classes is a whole number from 1 up; received {classes!r}.")
     if include_top or pooling:
@@ -239,41 +231,9 @@ def classifier(
     return keras.Model(inputs, x)
 
 
-def check_rate(dropout: float) -> None:
-    """Refuse a dropout rate outside [0, 1)."""
-    number = isinstance(dropout, Real) and not isinstance(dropout, bool)
-    if not number or not 0.0 <= dropout < 1.0:
-        raise InputError(f"dropout is a rate from 0 up to, not including, 1; received {dropout!r}.")
-
-
-def check_choice(option: str, value: object, allowed: Sequence[object]) -> None:
-    """Refuse a `value` that is not one of `allowed`."""
-    if value not in allowed:
-        choices = ", ".join(map(repr, allowed))
-        raise InputError(f"{option} is one of {choices}; received {value!r}.")
-
-
-def check_activation(option: str, activation: object) -> None:
-    """Refuse an `activation` that Keras does not know."""
-    try:
-        keras.activations.get(activation)
-    except ValueError as error:
-        raise InputError(
-            f"{option} is an activation of Keras, such as 'relu', 'tanh', 'sigmoid' or "
-            f"'softmax', or None; received {activation!r}."
-        ) from error
-
-
-def check_lengths(**rows: Sequence[int]) -> None:
-    """Refuse lists of numbers that must go together and have different lengths."""
-    if len({len(row) for row in rows.values()}) > 1:
-        lengths = ", ".join(f"{name} has {len(row)}" for name, row in rows.items())
-        raise InputError(f"One entry each is needed: {lengths}.")
-
-
 def choose_stem(stem: str, input_shape: Sequence[int]) -> str:
     """ "imagenet" or "cifar": for "auto", by whether the image is above 64 pixels."""
-    check_choice("stem", stem, ("auto", "imagenet", "cifar"))
+    checks.choice("stem", stem, ("auto", "imagenet", "cifar"))
     if stem != "auto":
         return stem
     return "imagenet" if min(input_shape[:2]) > 64 else "cifar"
@@ -291,7 +251,7 @@ def _to_vector(x: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 def _predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> keras.KerasTensor:
     if classes == 1 and activation == "softmax":
         activation = "sigmoid"  # the softmax of two logits of which one is fixed to 0
-    check_activation("classifier_activation", activation)
+    checks.activation("classifier_activation", activation)
     # Probabilities in 16 bits lose what the loss needs (mixed precision).
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
     return keras.layers.Dense(

@@ -15,7 +15,7 @@ ROOT = Path(kcnn.__file__).parent
 #: (The registry loads the families by name, through importlib: the one exception.)
 FLOORS = (
     {"errors", "startup"},
-    {"registry"},
+    {"checks", "registry"},
     {"layers", "data", "summary"},
     {"models", "weights"},
     {"callbacks", "interpret", "tables"},

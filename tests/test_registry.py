@@ -106,6 +106,22 @@ def test_bad_names_are_refused(name):
         kcnn.register(name, input_shape=(8, 8, 3))(tiny)
 
 
+def test_a_sequential_without_an_input_gets_the_shape():
+    @kcnn.register("open", input_shape=(8, 8, 3), classes=4)
+    def build(input_shape, classes):
+        return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(classes)])
+
+    assert kcnn.build("open").input_shape == (None, 8, 8, 3)
+    assert kcnn.card("open").parameters == 8 * 8 * 3 * 4 + 4
+
+
+@pytest.mark.parametrize("returned", [None, keras.Model, "model"])
+def test_a_builder_must_return_a_model(returned):
+    kcnn.register("wrong", input_shape=(8, 8, 3))(lambda input_shape: returned)
+    with pytest.raises(InputError, match="must return a functional or sequential"):
+        kcnn.build("wrong")
+
+
 def test_a_builder_must_take_the_input_shape():
     with pytest.raises(InputError, match="must take `input_shape`"):
         kcnn.register("shapeless", input_shape=(8, 8, 3))(lambda classes: None)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import layers
+from kcnn import checks, layers
 from kcnn.errors import InputError
 from kcnn.registry import register
 from kcnn.startup import keras
@@ -85,7 +85,7 @@ def alexnet(
     Raises:
         InputError: `groups` does not divide the filters.
     """
-    layers.check_lengths(widths=widths, convolutions=range(5))
+    checks.lengths(widths=widths, convolutions=range(5))
     if not isinstance(groups, int) or groups < 1 or any(width % groups for width in widths):
         raise InputError(f"groups divides the filters {widths}, as 1 and 2 do; received {groups}.")
     inputs, x = layers.image_input(input_shape, preprocessing)

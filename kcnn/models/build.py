@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn import layers, registry, startup
-from kcnn.errors import InputError
+from kcnn.errors import GeometryError, InputError, VanishingError
 from kcnn.startup import keras
 from kcnn.summary import Cost, abstract, cost
 
@@ -165,8 +165,15 @@ def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
 def _run(entry: registry.Entry, arguments: Mapping[str, Any]) -> keras.Model:
     try:
         model = entry.builder(**arguments)
-    except layers.VanishingError as error:
-        raise layers.GeometryError(f"{error}. {_remedy(entry, arguments)}") from error
+    except VanishingError as error:
+        raise GeometryError(f"{error}. {_remedy(entry, arguments)}") from error
+    if isinstance(model, keras.Sequential) and not model.built:
+        model.build((None, *arguments["input_shape"]))
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise InputError(
+            f"The builder of {entry.name!r} must return a functional or sequential keras.Model; "
+            f"it returned {type(model).__name__}."
+        )
     model.name = entry.name
     return model
 
@@ -189,7 +196,7 @@ def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int:
     def fits(side: int) -> bool:
         try:
             abstract(partial(entry.builder, input_shape=(side, side, channels), **given))
-        except layers.GeometryError:
+        except GeometryError:
             return False
         return True
 

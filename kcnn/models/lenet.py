@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import layers
-from kcnn.errors import InputError
+from kcnn import checks, layers
+from kcnn.errors import GeometryError, InputError
 from kcnn.registry import register
 from kcnn.startup import keras
 
@@ -117,10 +117,10 @@ def lenet5_1998(
         InputError: The RBF head with other classes than the
             ten digits or another activation.
     """
-    layers.check_choice("head", head, ("rbf", "dense"))
+    checks.choice("head", head, ("rbf", "dense"))
     inputs, x = _padded_input(input_shape, preprocessing)
     if tuple(x.shape[1:3]) != (32, 32):
-        raise layers.GeometryError(
+        raise GeometryError(
             f"lenet5_1998 is LeCun's own network for 32×32 images (28×28 is padded); received "
             f"{x.shape[1]}×{x.shape[2]}. lenet5 takes other sizes."
         )

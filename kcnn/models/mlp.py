@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import layers
+from kcnn import checks, layers
 from kcnn.errors import InputError
 from kcnn.registry import register
 from kcnn.startup import keras
@@ -66,7 +66,7 @@ def mlp(
         )
     if top.get("pooling") is not None:
         raise InputError(f"An MLP has no feature map to pool; received pooling={top['pooling']!r}.")
-    layers.check_rate(dropout)
+    checks.rate(dropout)
     inputs, x = layers.image_input(input_shape, preprocessing)
     x = keras.layers.Flatten(name="flatten")(x)  # (N, H·W·C)
     for index in range(1, depth):

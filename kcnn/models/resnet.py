@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from kcnn import layers
+from kcnn import checks, layers
 from kcnn.errors import InputError
+from kcnn.models.resnet_blocks import block_v1, block_v2, branch, norm_relu, stage_grids
 from kcnn.registry import register
 from kcnn.startup import keras
 
@@ -79,28 +80,28 @@ def resnet(
     Raises:
         InputError: A value outside these, or options that exclude each other.
     """
-    layers.check_lengths(depths=depths, widths=widths)
+    checks.lengths(depths=depths, widths=widths)
     _check(block, shortcut, stride_in, zero_init_residual, preact, batchnorm, residual)
     inputs, x = layers.image_input(input_shape, preprocessing)
     stem = layers.choose_stem(stem, x.shape[1:])
-    grids = _grids(stem, len(depths), output_stride)
+    grids = stage_grids(stem, len(depths), output_stride)
     zero_gamma = zero_init_residual
     bind = partial(layers.conv_bn, batchnorm=batchnorm)
     x = _stem(bind, x, widths[0], stem)
-    build_block = _preact_block if preact else _block
+    build_block = block_v2 if preact else block_v1
     for stage, (depth, width, grid) in enumerate(zip(depths, widths, grids, strict=True), 2):
         for index in range(1, depth + 1):
             first = index == 1
             x = build_block(
                 bind,
                 x,
-                _branch(block, width, grid if first else grid.inside, stride_in or "3x3"),
+                branch(block, width, grid if first else grid.inside, stride_in or "3x3"),
                 name=f"conv{stage}_{index}",
                 shortcut=shortcut if residual else None,
                 **({"activated": first and stage == 2} if preact else {"zero_gamma": zero_gamma}),
             )
     if preact:
-        x = _norm_relu(x, "post", batchnorm)
+        x = norm_relu(x, "post", batchnorm)
     return layers.classifier(inputs, x, default_pooling="avg", dropout=dropout, **top)
 
 
@@ -113,140 +114,6 @@ def _stem(
     return layers.pool(x, 3, stride=2, padding=1, name="pool1")
 
 
-def _block(
-    bind: Callable[..., Any],
-    x: keras.KerasTensor,
-    branch: list[dict[str, int]],
-    *,
-    name: str,
-    shortcut: str | None,
-    zero_gamma: bool,
-) -> keras.KerasTensor:
-    """v1: convolution, BatchNorm, ReLU; the last ReLU behind the addition (2015, figure 2)."""
-    inputs = x
-    for index, convolution in enumerate(branch, 1):
-        last = index == len(branch)
-        x = bind(
-            x,
-            name=f"{name}_{index}",
-            activation=None if last else "relu",
-            zero_gamma=zero_gamma and last,
-            **convolution,
-        )
-    if shortcut:
-        project = partial(bind, activation=None)
-        inputs = _shortcut(project, inputs, inputs, x.shape, _stride(branch), shortcut, name)
-        x = keras.layers.Add(name=f"{name}_add")([x, inputs])
-    return layers.activate(x, "relu", name=name)
-
-
-def _preact_block(
-    bind: Callable[..., Any],
-    x: keras.KerasTensor,
-    branch: list[dict[str, int]],
-    *,
-    name: str,
-    shortcut: str | None,
-    activated: bool,
-) -> keras.KerasTensor:
-    """v2: BatchNorm, ReLU, convolution (2016, figure 4e); a projection sees activations."""
-    batchnorm, inputs = bind.keywords["batchnorm"], x
-    if not activated:  # the very first block follows the stem's own ReLU
-        x = _norm_relu(x, f"{name}_0", batchnorm)
-    activations, project = x, partial(layers.conv, use_bias=not batchnorm)
-    for index, convolution in enumerate(branch, 1):
-        convolve = project if index == len(branch) else bind
-        x = convolve(x, name=f"{name}_{index}", **convolution)
-    if shortcut:
-        inputs = _shortcut(project, inputs, activations, x.shape, _stride(branch), shortcut, name)
-        x = keras.layers.Add(name=f"{name}_add")([x, inputs])
-    return x
-
-
-def _branch(block: str, width: int, grid: _Grid, stride_in: str) -> list[dict[str, int]]:
-    """The residual branch's convolutions: filters, kernel, stride and dilation of each."""
-    if block == "basic":
-        return [
-            {"filters": width, "kernel": 3, "stride": grid.stride, "dilation": grid.before},
-            {"filters": width, "kernel": 3, "dilation": grid.dilation},
-        ]
-    if stride_in == "1x1":
-        return [
-            {"filters": width, "kernel": 1, "stride": grid.stride},
-            {"filters": width, "kernel": 3, "dilation": grid.dilation},
-            {"filters": 4 * width, "kernel": 1},
-        ]
-    return [
-        {"filters": width, "kernel": 1},
-        {"filters": width, "kernel": 3, "stride": grid.stride, "dilation": grid.before},
-        {"filters": 4 * width, "kernel": 1},
-    ]
-
-
-def _stride(branch: list[dict[str, int]]) -> int:
-    return max(convolution.get("stride", 1) for convolution in branch)
-
-
-def _shortcut(
-    project: Callable[..., Any],
-    x: keras.KerasTensor,
-    source: keras.KerasTensor,
-    shape: tuple[int | None, ...],
-    stride: int,
-    shortcut: str,
-    name: str,
-) -> keras.KerasTensor:
-    """x itself, x padded with zeros (A), or a projection of `source`, of the branch's shape."""
-    if x.shape == shape and shortcut != "C":
-        return x
-    if shortcut == "A":
-        return layers.zero_pad_shortcut(x, shape[-1], stride=stride, name=name)
-    return project(source, shape[-1], 1, stride=stride, name=f"{name}_shortcut")
-
-
-def _norm_relu(x: keras.KerasTensor, name: str, batchnorm: bool) -> keras.KerasTensor:
-    if batchnorm:
-        x = layers.norm(x, name=f"{name}_bn")
-    return layers.activate(x, "relu", name=name)
-
-
-class _Grid(NamedTuple):
-    """How a stage steps: its first block's stride, and dilations before and behind that."""
-
-    stride: int
-    before: int
-    dilation: int
-
-    @property
-    def inside(self) -> _Grid:
-        """The same for the stage's other blocks."""
-        return _Grid(1, self.dilation, self.dilation)
-
-
-def _grids(stem: str, stages: int, output_stride: int | None) -> list[_Grid]:
-    """Each stage's grid. A stage that would exceed `output_stride` keeps its resolution, and
-    all that follows its omitted stride samples twice as far apart: at every second pixel the
-    values are those of the strided network.
-    """
-    total, dilation, grids = (4 if stem == "imagenet" else 1), 1, []
-    whole = total * 2 ** (stages - 1)
-    if output_stride is not None:
-        layers.check_choice("output_stride", output_stride, (8, 16, 32))
-        if output_stride > whole:
-            raise InputError(
-                f"output_stride={output_stride} is more than this network's own, {whole} (with "
-                f"the {stem} stem). Leave it out, or use a deeper "
-                f"network or the imagenet stem."
-            )
-    for stage in range(stages):
-        before, stride = dilation, 1 if stage == 0 else 2
-        if output_stride and total * stride > output_stride:
-            dilation, stride = dilation * stride, 1
-        total *= stride
-        grids.append(_Grid(stride, before, dilation))
-    return grids
-
-
 def _check(
     block: str,
     shortcut: str,
@@ -256,9 +123,9 @@ def _check(
     batchnorm: bool,
     residual: bool,
 ) -> None:
-    layers.check_choice("block", block, ("basic", "bottleneck"))
-    layers.check_choice("shortcut", shortcut, ("A", "B", "C"))
-    layers.check_choice("stride_in", stride_in, (None, "3x3", "1x1"))
+    checks.choice("block", block, ("basic", "bottleneck"))
+    checks.choice("shortcut", shortcut, ("A", "B", "C"))
+    checks.choice("stride_in", stride_in, (None, "3x3", "1x1"))
     if stride_in and block != "bottleneck":
         raise InputError(
             f"stride_in={stride_in!r} moves the stride within bottleneck blocks; this network "

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import layers
+from kcnn import checks, layers
 from kcnn.registry import register
 from kcnn.startup import keras
 
@@ -52,7 +52,7 @@ def vgg(
         preprocessing: See `layers.image_input`.
         **top: Options of `layers.classifier`.
     """
-    layers.check_lengths(depths=depths, widths=widths)
+    checks.lengths(depths=depths, widths=widths)
     inputs, x = layers.image_input(input_shape, preprocessing)
     shared = {"batchnorm": batchnorm, "use_bias": conv_bias}
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):

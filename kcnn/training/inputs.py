@@ -6,11 +6,8 @@ classes (the probability of the second).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from kcnn.data import (
     Data,
@@ -22,52 +19,9 @@ from kcnn.data import (
 )
 from kcnn.errors import InputError
 from kcnn.startup import tf
+from kcnn.training.problem import PARTS, Problem
 from kcnn.training.recipe import Recipe
-
-_PARTS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A classification problem, ready to be read."""
-
-    name: str
-    image_shape: tuple[int | None, int | None, int]  #: (H, W, C); None: photographs
-    class_names: tuple[str, ...]
-    sizes: Mapping[str, int]  #: images in train, validation, test
-    provenance: str
-    fingerprint: str
-    batch_size: int | None  #: of a stream that is batched already
-    #: (H, W) the network sees -> mean (C,), variance (C,) of the training split
-    statistics: Callable[[tuple[int, int]], tuple[np.ndarray, np.ndarray]]
-    #: (recipe, (H, W), outputs) -> training batches without end, steps per epoch
-    training: Callable[[Recipe, tuple[int, int], int], tuple[tf.data.Dataset, int]]
-    #: (split, batch size, (H, W), outputs) -> batches in stored order
-    evaluation: Callable[[str, int, tuple[int, int], int], tf.data.Dataset]
-
-    source: str | None = None  #: what `load_data` takes to give it again
-
-    def description(self) -> dict[str, Any]:
-        """What a run directory keeps of it."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "provenance": self.provenance,
-            "fingerprint": self.fingerprint,
-            "images": dict(self.sizes),
-            "image_shape": self.image_shape,
-            "class_names": self.class_names,
-        }
-
-    @property
-    def classes(self) -> int:
-        """Number of classes, from 2 up."""
-        return len(self.class_names)
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of a network for it: two classes need one."""
-        return 1 if self.classes == 2 else self.classes
+from kcnn.training.streams import from_streams
 
 
 def as_problem(data: Any, recipe: Recipe, *, outputs: int | None = None) -> Problem:
@@ -87,10 +41,9 @@ def as_problem(data: Any, recipe: Recipe, *, outputs: int | None = None) -> Prob
         return _from_data(data)
     if isinstance(data, tuple) and len(data) == 2:
         data = {"train": data}
-    if isinstance(data, Mapping) and "train" in data and set(data) <= set(_PARTS):
+    if isinstance(data, Mapping) and "train" in data and set(data) <= set(PARTS):
         if all(isinstance(part, tf.data.Dataset) for part in data.values()):
-            _refuse_for_streams(recipe)
-            return _from_streams(data, outputs)
+            return from_streams(data, recipe, outputs)
         parts = dict(data)
         options = {"seed": recipe.seed, "validation_size": recipe.validation_size}
         return _from_data(from_arrays(parts.pop("train"), **parts, **options))
@@ -141,7 +94,7 @@ def _from_data(data: Data) -> Problem:
         name=data.name,
         image_shape=data.image_shape,
         class_names=data.class_names,
-        sizes={part: len(getattr(data, part)) for part in _PARTS},
+        sizes={part: len(getattr(data, part)) for part in PARTS},
         provenance=data.provenance,
         fingerprint=data.fingerprint,
         batch_size=None,
@@ -149,113 +102,3 @@ def _from_data(data: Data) -> Problem:
         training=training,
         evaluation=evaluation,
     )
-
-
-@dataclass
-class _Survey:
-    """What one pass over a stream finds."""
-
-    steps: int = 0
-    images: int = 0
-    largest_label: int = 0
-    pixels: int = 0
-    total: Any = 0.0
-    squares: Any = 0.0
-
-
-def _from_streams(streams: Mapping[str, tf.data.Dataset], outputs: int | None) -> Problem:
-    if "validation" not in streams:
-        raise InputError("Epochs are chosen on validation data: give a 'validation' dataset, too.")
-    for part, stream in streams.items():
-        _check_stream(part, stream)
-    surveys = {part: _survey(part, stream) for part, stream in streams.items()}
-    images, labels = streams["train"].element_spec
-    found = 1 + max(survey.largest_label for survey in surveys.values())
-    classes = labels.shape[-1] if _is_one_hot(labels) else max(outputs or 0, found, 2)
-
-    def encode(part: str, width: int) -> tf.data.Dataset:
-        encoder = _encoder(labels, classes, width)
-        return streams[part].map(lambda x, y: (x, encoder(y)))
-
-    def training(recipe: Recipe, size: tuple[int, int], width: int) -> tuple[tf.data.Dataset, int]:
-        del recipe, size
-        return encode("train", width).repeat(), surveys["train"].steps
-
-    train = surveys["train"]
-    return Problem(
-        name="tf.data",
-        image_shape=tuple(images.shape[1:]),
-        class_names=tuple(str(label) for label in range(classes)),
-        sizes={part: surveys[part].images if part in surveys else 0 for part in _PARTS},
-        provenance="a tf.data.Dataset of the user's own",
-        fingerprint="none: a stream",
-        batch_size=-(-train.images // train.steps),
-        statistics=lambda size: _moments(train),
-        training=training,
-        evaluation=lambda part, batch_size, size, width: encode(part, width),
-    )
-
-
-def _refuse_for_streams(recipe: Recipe) -> None:
-    for option, off in (("batch_size", None), ("mixup", 0.0), ("cutmix", 0.0)):
-        if getattr(recipe, option) != off:
-            raise InputError(
-                f"{option} is not applied to a tf.data.Dataset, which is batched already "
-                f"(received {option}={getattr(recipe, option)}). Do it in the dataset."
-            )
-    if recipe.augment not in ("auto", "none"):
-        raise InputError(
-            f"augment={recipe.augment!r} is not applied to a tf.data.Dataset. Do it in the dataset."
-        )
-
-
-def _check_stream(part: str, stream: tf.data.Dataset) -> None:
-    spec = stream.element_spec
-    pair = isinstance(spec, tuple) and len(spec) == 2
-    if not pair or spec[0].shape.rank != 4 or spec[0].shape[-1] is None:
-        raise InputError(
-            f"The {part!r} dataset must give batches (images (B, H, W, C), labels); received "
-            f"{spec}. Batch it with .batch(n)."
-        )
-    if stream.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise InputError(
-            f"The {part!r} dataset never ends; an epoch has to. End it with .take(steps)."
-        )
-
-
-def _is_one_hot(labels: tf.TensorSpec) -> bool:
-    return labels.shape.rank == 2 and labels.shape[-1] not in (1, None)
-
-
-def _survey(part: str, stream: tf.data.Dataset) -> _Survey:
-    seen = _Survey()
-    for images, labels in stream.as_numpy_iterator():
-        values = images.astype("float64")
-        if not np.isfinite(values).all():
-            raise InputError(f"The {part!r} dataset has NaN or infinite pixels.")
-        seen.steps += 1
-        seen.images += len(images)
-        seen.largest_label = max(seen.largest_label, int(labels.max()))
-        seen.pixels += values[..., 0].size
-        seen.total += values.sum((0, 1, 2))
-        seen.squares += np.square(values).sum((0, 1, 2))
-    if not seen.images:
-        raise InputError(f"The {part!r} dataset is empty.")
-    return seen
-
-
-def _moments(seen: _Survey) -> tuple[np.ndarray, np.ndarray]:
-    mean = seen.total / seen.pixels
-    variance = seen.squares / seen.pixels - mean**2
-    return mean.astype("float32"), np.where(variance > 1e-12, variance, 1.0).astype("float32")
-
-
-def _encoder(labels: tf.TensorSpec, classes: int, width: int) -> Callable[[Any], Any]:
-    def encode(y: Any) -> Any:
-        if _is_one_hot(labels):
-            y = tf.cast(y, tf.float32)
-            return y[:, 1:] if width == 1 else y
-        y = tf.reshape(y, [-1])
-        return tf.cast(y, tf.float32)[:, None] if width == 1 else tf.one_hot(y, classes)
-
-    return encode

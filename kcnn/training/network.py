@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kcnn import registry
-from kcnn.errors import InputError
-from kcnn.layers import GeometryError
+from kcnn.errors import GeometryError, InputError
 from kcnn.models.build import build, card
 from kcnn.startup import keras
-from kcnn.training.inputs import Problem
+from kcnn.training.problem import Problem
 from kcnn.training.recipe import Recipe
 
 

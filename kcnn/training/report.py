@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kcnn.data import Data
     from kcnn.training.evaluate import Evaluation
     from kcnn.training.inference import Prediction
-    from kcnn.training.inputs import Problem
     from kcnn.training.network import Plan
+    from kcnn.training.problem import Problem
 
 
 def header(

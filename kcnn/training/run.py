@@ -17,7 +17,7 @@ from kcnn.startup import keras, tf
 from kcnn.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from kcnn.training.inputs import Problem
+    from kcnn.training.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -55,23 +55,17 @@ class RunDirectory:
         Raises:
             InputError: A directory of that name holds files; the folder cannot be written.
         """
-        root = Path(recipe.logs)
-        stem = (
-            recipe.name or f"{_slug(data)}-{_slug(model)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-        )
-        path, count = root / stem, 1
-        while recipe.name is None and path.exists():
-            count += 1
-            path = root / f"{stem}-{count}"
-        if path.is_dir() and any(path.iterdir()):
+        stem = recipe.name
+        if stem is None:
+            stem = f"{_slug(data)}-{_slug(model)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        path = Path(recipe.logs) / stem
+        if recipe.name and path.is_dir() and any(path.iterdir()):
             raise InputError(
                 f"There is a run in {str(path)!r} already. Choose another name, or remove it."
             )
         try:
-            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            probe = path / ".writable"
-            probe.write_text("")
-            probe.unlink()
+            path = _make_directory(path, reuse=recipe.name is not None)
+            (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"Cannot write runs to {str(path)!r}: {error.strerror}. Choose another folder "
@@ -158,6 +152,20 @@ def device_name() -> str:
         more = f" (1 of {len(gpus)})" if len(gpus) > 1 else ""
         return f"GPU: {details.get('device_name', gpus[0].name)}{more}"
     return f"CPU: {os.cpu_count()} cores"
+
+
+def _make_directory(path: Path, *, reuse: bool) -> Path:
+    """Make `path`, or the next free `path`-2, `path`-3; two processes never get the same."""
+    candidate, count = path, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True, exist_ok=reuse)
+            return candidate
+        except FileExistsError:
+            if not candidate.is_dir():
+                raise
+            count += 1
+            candidate = path.with_name(f"{path.name}-{count}")
 
 
 def _slug(text: str) -> str:

@@ -20,7 +20,8 @@ from kcnn.startup import keras, tf
 from kcnn.training import network, objective, report
 from kcnn.training.defaults import resolve
 from kcnn.training.evaluate import Evaluation, evaluate_model
-from kcnn.training.inputs import Problem, as_problem
+from kcnn.training.inputs import as_problem
+from kcnn.training.problem import Problem
 from kcnn.training.recipe import Recipe
 from kcnn.training.run import Run, RunDirectory, device_name
 from kcnn.training.schedules import optimizer
@@ -142,7 +143,7 @@ class _Task:
         if self.problem.sizes["test"]:
             test = evaluate_model(self.model, self._evaluation("test"))
             write_scalar(self.directory.path, "test_accuracy", test.accuracy)
-        result = self._result(history, steps, seconds, best, test)
+        result = self._result(history, seconds, best, test)
         self.directory.write_result(self.model, result)
         report.results(console, result, self.problem.class_names, self.directory.path)
         return Run(
@@ -224,7 +225,6 @@ class _Task:
     def _result(
         self,
         history: dict[str, list[float]],
-        steps: int,
         seconds: float,
         best: BestWeights,
         test: Evaluation | None,
@@ -240,7 +240,7 @@ class _Task:
             "validation_loss": kept["val_loss"],
             "epochs": epochs,
             "kept_epoch": best.epoch if self.recipe.select == "best" else epochs,
-            "steps": epochs * steps,
+            "steps": int(self.model.optimizer.iterations.numpy()),
             "seconds": seconds,
             "seconds_per_epoch": seconds / epochs,
             # The first epoch traces the step.
