@@ -27,7 +27,10 @@ _ROWS: dict[str, tuple[dict[str, Any], int]] = {
         },
         1,
     ),
-    "cat_vs_noncat": ({"model": "lenet5", "data": "cat_vs_noncat"}, 3),
+    "cat_vs_noncat": (
+        {"model": "lenet5", "data": "cat_vs_noncat", "learning_rate": 1e-3, "epochs": 60},
+        3,
+    ),
 }
 
 

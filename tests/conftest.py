@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from kcnn import startup
+import kcnn
+from kcnn import registry, startup
 
 startup.load()
+
+
+@pytest.fixture(autouse=True)
+def fresh_registry(monkeypatch):
+    """What a test registers is forgotten behind it."""
+    kcnn.list_models()
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    monkeypatch.setattr(registry, "_IMPORTED_FILES", set())
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +26,11 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real data: set KCNN_DATA to the folder that holds mnist.npz and others")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """LeNet-5 on digits for two epochs, in a folder with a space and an umlaut."""
+    logs = tmp_path_factory.mktemp("Läufe und mehr")
+    recipe = kcnn.Recipe(epochs=2, name="digits run", logs=str(logs), histograms=True)
+    return kcnn.train(recipe, verbose=False)

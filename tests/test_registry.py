@@ -11,11 +11,8 @@ from kcnn import InputError, registry
 
 
 @pytest.fixture(autouse=True)
-def fresh_registry(monkeypatch, tmp_path):
-    """What a test registers or imports is forgotten behind it."""
-    kcnn.list_models()
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-    monkeypatch.setattr(registry, "_IMPORTED_FILES", set())
+def fresh_modules(monkeypatch, tmp_path):
+    """What a test imports is forgotten behind it."""
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     monkeypatch.syspath_prepend(tmp_path)
 

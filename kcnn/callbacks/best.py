@@ -11,18 +11,20 @@ Logs = dict[str, Any] | None
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Write the weights to `path` whenever an epoch is the best so far on validation.
+    """Keep the weights of the epoch to choose by validation, in the file `path`.
 
-    The higher `val_accuracy` is better, where the two differ by more than one standard error of
-    an accuracy on that many images; within it they differ by chance, and the lower `val_loss`
-    is better. An epoch whose loss is not finite is never best.
+    That is the latest epoch whose `val_accuracy` lies within one standard error of the highest
+    one. Among accuracies that close the differences are chance (the rule of Breiman et al.
+    1984, section 3.4.3), and the later weights are trained longer, at a smaller learning rate:
+    on small validation splits the very highest accuracy belongs to some epoch by luck. An epoch
+    whose loss is not finite is never chosen.
 
     Args:
         path: A file named `*.weights.h5`; replaced in one step.
         images: Images of the validation split.
 
     Attributes:
-        epoch: Number of the best epoch, from 1; 0 before the first.
+        epoch: Number of the epoch kept, from 1; 0 before the first.
         logs: The logs of that epoch.
     """
 
@@ -32,10 +34,15 @@ class BestWeights(keras.callbacks.Callback):
         self.images = images
         self.epoch = 0
         self.logs: dict[str, float] = {}
+        self._highest = 0.0
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
-        if not math.isfinite(logs["val_loss"]) or (self.epoch and not self._is_better(logs)):
+        if not math.isfinite(logs["val_loss"]):
+            return
+        self._highest = max(self._highest, logs["val_accuracy"])
+        standard_error = math.sqrt(self._highest * (1.0 - self._highest) / self.images)
+        if logs["val_accuracy"] < self._highest - standard_error:
             return
         beside = self.path.with_name(f".{self.path.name}")  # keeps the ending that Keras asks for
         self.model.save_weights(beside)
@@ -46,11 +53,3 @@ class BestWeights(keras.callbacks.Callback):
         """Put the best weights into the model; without a best epoch, leave it alone."""
         if self.epoch:
             self.model.load_weights(self.path)
-
-    def _is_better(self, logs: dict[str, Any]) -> bool:
-        gain = logs["val_accuracy"] - self.logs["val_accuracy"]
-        share = (logs["val_accuracy"] + self.logs["val_accuracy"]) / 2
-        standard_error = math.sqrt(share * (1.0 - share) / self.images)
-        if abs(gain) > standard_error:
-            return gain > 0
-        return logs["val_loss"] < self.logs["val_loss"]
