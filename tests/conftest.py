@@ -7,6 +7,7 @@ import pytest
 
 import kcnn
 from kcnn import registry, startup
+from kcnn.startup import keras
 
 startup.load()
 
@@ -17,6 +18,12 @@ def fresh_registry(monkeypatch):
     kcnn.list_models()
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     monkeypatch.setattr(registry, "_IMPORTED_FILES", set())
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Weights that a test draws are the same in every run of the tests."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ CASES = {
     "vgg": ("vgg11", {"input_shape": (32, 32, 3), "batchnorm": True, "residual": True}
             | {"widths": (8, 8, 8, 8, 8), "hidden": (8,), "classifier_activation": None}),
     "resnet": ("resnet50", {"input_shape": (65, 65, 3), "preact": True, "output_stride": 8}
-               | {"depths": (1, 2, 1), "widths": (8, 8, 8), "classes": 10}),
+               | {"depths": (1, 2, 1), "widths": (8, 8, 8), "classes": 10}
+               | {"classifier_activation": None}),
     "resnet_cifar": ("resnet20", {"input_shape": (17, 12, 2), "depths": (1, 1, 1)}),
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ def own_model(outputs=3, activation="softmax", shape=(12, 12, 3)):
             keras.Input(shape),
             keras.layers.Rescaling(1 / 255),
             keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(16, "relu"),
+            keras.layers.Dense(16, "tanh"),
             keras.layers.Dense(outputs, activation=activation),
         ]
     )
@@ -233,7 +233,7 @@ class TestWhatItTakes:
                 super().__init__()
                 self.scale = keras.layers.Rescaling(1 / 255)
                 self.pool = keras.layers.GlobalAveragePooling2D()
-                self.hidden = keras.layers.Dense(16, "relu")
+                self.hidden = keras.layers.Dense(16, "tanh")
                 self.top = keras.layers.Dense(3, "softmax")
 
             def call(self, x):
@@ -241,7 +241,7 @@ class TestWhatItTakes:
 
         own = Own()
         parts = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
-                 keras.layers.Dense(16, "relu"), keras.layers.Dense(3, "softmax")]  # fmt: skip
+                 keras.layers.Dense(16, "tanh"), keras.layers.Dense(3, "softmax")]  # fmt: skip
         for model in (own, keras.Sequential(parts)):
             given = recipe(tmp_path, epochs=30, batch_size=8, learning_rate=0.02, augment="none")
             run = kcnn.train(given, model=model, data=toy_arrays(), verbose=False)
