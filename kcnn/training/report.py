@@ -166,7 +166,7 @@ def hparams(recipe: Recipe) -> dict[str, Any]:
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
     for name in ("name", "logs", "histograms", "skip_bad", "select", "validation"):
         fields.pop(name)
-    changed = {name: value for name, value in fields.items() if value != off[name]}
+    changed = {n: value for n, value in fields.items() if value not in (off[n], "none")}
     return named | changed.pop("options", {}) | changed
 
 
