@@ -14,7 +14,7 @@ ROOT = Path(kcnn.__file__).parent
 #: From the base up; the modules and packages of one floor do not import each other.
 #: (The registry loads the families by name, through importlib: the one exception.)
 FLOORS = (
-    {"errors", "startup"},
+    {"errors", "files", "startup"},
     {"checks", "registry"},
     {"layers", "data", "summary"},
     {"models", "weights"},

@@ -1,10 +1,10 @@
 """The weights of the epoch that was best on validation."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
+from kcnn import files
 from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
@@ -22,6 +22,9 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         path: A file named `*.weights.h5`; replaced in one step.
         images: Images of the validation split.
+
+    Raises:
+        OSError: The disk is full; the weights of the epoch before stay.
 
     Attributes:
         epoch: Number of the epoch kept, from 1; 0 before the first.
@@ -44,9 +47,9 @@ class BestWeights(keras.callbacks.Callback):
         standard_error = math.sqrt(self._highest * (1.0 - self._highest) / self.images)
         if logs["val_accuracy"] < self._highest - standard_error:
             return
-        beside = self.path.with_name(f".{self.path.name}")  # keeps the ending that Keras asks for
-        self.model.save_weights(beside)
-        os.replace(beside, self.path)
+        files.check_space(self.path, 4 * self.model.count_params())
+        self.model.save_weights(files.beside(self.path))
+        files.put_in_place(self.path)
         self.epoch, self.logs = epoch + 1, dict(logs)
 
     def restore(self) -> None:

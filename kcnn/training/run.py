@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kcnn import files
 from kcnn.errors import InputError
 from kcnn.startup import keras, tf
 from kcnn.training.recipe import Recipe
@@ -95,13 +96,14 @@ class RunDirectory:
 
     def write_result(self, model: keras.Model, result: dict[str, Any]) -> None:
         """Save the model, then the result: a run with a result is complete."""
-        beside = self.path / ".model.keras"
+        path = self.path / "model.keras"
+        files.check_space(path, 4 * model.count_params())
         # A model made anew is not compiled: the file needs none of kcnn's own objects to load.
         plain = model
         if type(model).__name__ == "Functional":
             plain = keras.Model(model.input, model.output, name=model.name)
-        plain.save(beside)
-        os.replace(beside, self.path / "model.keras")
+        plain.save(files.beside(path))
+        files.put_in_place(path)
         _write_json(self.path / "result.json", result)
 
 
@@ -174,9 +176,9 @@ def _slug(text: str) -> str:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    files.beside(path).write_text(text, encoding="utf-8")
+    files.put_in_place(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -93,6 +93,21 @@ class TestBestWeights:
         nan, inf = float("nan"), float("inf")
         assert self.follow(tmp_path, [(0.9, nan), (0.2, 1.0), (0.8, inf), (0.9, nan)]) == 2
 
+    def test_a_full_disk_leaves_the_epoch_before(self, tmp_path, monkeypatch):
+        import shutil
+        import types
+
+        model, _ = small_fit([], epochs=1)
+        best = BestWeights(tmp_path / "best.weights.h5", images=100)
+        best.set_model(model)
+        best.on_epoch_end(0, {"val_accuracy": 0.5, "val_loss": 1.0})
+        before = best.path.read_bytes()
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1))
+        with pytest.raises(OSError, match="No space left to write"):
+            best.on_epoch_end(1, {"val_accuracy": 0.9, "val_loss": 1.0})
+        assert best.path.read_bytes() == before
+        assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
     def test_leaves_one_file(self, tmp_path):
         self.follow(tmp_path, [(0.5, 1.0), (0.6, 1.0)])
         assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
