@@ -54,6 +54,12 @@ def report(name: str, title: str, columns: list[str], rows: list[dict[str, Any]]
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
+def saved(name: str) -> list[dict[str, Any]]:
+    """The rows that `report` wrote last; none before the first time."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+
+
 def spread(values: list[float], digits: int = 2, scale: float = 1.0) -> str:
     """Mean and sample standard deviation, or the one value."""
     scaled = [value * scale for value in values]
