@@ -104,6 +104,7 @@ _calls = _Calls()
 def label_fetcher(
     labels: np.ndarray, classes: int, binary: bool
 ) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A graph function from (B,) indices to labels (B, K) one-hot, or (B, 1) where `binary`."""
     held = _on_cpu(labels)
     if binary:
         return lambda indices: tf.cast(tf.gather(held, indices), tf.float32)[:, tf.newaxis]

@@ -140,6 +140,7 @@ def _shortcut(
 
 
 def norm_relu(x: keras.KerasTensor, name: str, batchnorm: bool) -> keras.KerasTensor:
+    """BatchNorm, if asked for, then ReLU: what precedes a convolution of v2."""
     if batchnorm:
         x = layers.norm(x, name=f"{name}_bn")
     return layers.activate(x, "relu", name=name)
