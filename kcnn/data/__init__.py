@@ -17,6 +17,9 @@ _HOME = {
     "statistics": "pipeline",
     "steps_per_epoch": "pipeline",
     "training_batches": "pipeline",
+    "training_feed": "feed",
+    "Feed": "feed",
+    "fill_cache": "feed",
     "evaluation_batches": "pipeline",
 }
 

@@ -5,6 +5,7 @@ messages name what was received, so that nobody learns of a NaN from a loss curv
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from kcnn.errors import InputError
 
+ALIGNMENT = 64  # bytes: TensorFlow shares arrays that begin at a multiple, and copies others
 _CHUNK = 1 << 24  # elements looked at in one go: bounds the memory that a check takes
 
 
@@ -98,6 +100,14 @@ def check_labels_below(labels: np.ndarray, classes: int, what: str, reason: str)
             f"classes 0..{classes - 1} ({reason}); the first is {labels[first]} at index {first}. "
             "Correct the labels, or name every class with class_names."
         )
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """An array without values that TensorFlow can share, since it begins at `ALIGNMENT` bytes."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % ALIGNMENT
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def fingerprint(parts: Iterable[np.ndarray]) -> str:

@@ -12,61 +12,57 @@ is what the equations say.
 
 from __future__ import annotations
 
+from kcnn.data import windows
 from kcnn.startup import tf
 
 _ALG = "philox"
 
 
 def crop(
-    images: tf.Tensor,
-    height: int,
-    width: int,
-    seed: tf.Tensor,
-    flip_seed: tf.Tensor | None = None,
+    images: tf.Tensor, height: int, width: int, seed: tf.Tensor, flip: bool = False
 ) -> tf.Tensor:
     """Cut a random window out of each image, all places equally likely.
 
     Args:
-        images: (B, H, W, C) of any dtype, H >= height and W >= width.
+        images: (B, H, W, C), uint8 or float32, H >= height and W >= width.
         height: rows of the window.
         width: columns of the window.
         seed: (2,) integers.
-        flip_seed: as `flip` with this seed afterwards, but without a second pass.
+        flip: mirror each window left to right with probability one half.
 
     Returns:
         (B, height, width, C), the dtype of `images`.
     """
     batch, rows, columns, _ = _sizes(images)
-    top, left = _offsets(seed, batch, rows - height, columns - width)
-    mirrored = None if flip_seed is None else _coins(flip_seed, batch)
-    return _windows(images, top, left, (height, width), mirrored)
+    down, across = rows - height + 1, columns - width + 1
+    # One draw tells all three: each place is a number, and each number has a mirror image.
+    place = tf.random.stateless_uniform(
+        (batch,), seed, 0, down * across * (2 if flip else 1), tf.int64, alg=_ALG
+    )
+    top, left, mirrored = place // across % down, place % across, place // (down * across)
+    return windows.cut(images, top, left, mirrored, (height, width))
 
 
-def pad_crop(
-    images: tf.Tensor, padding: int, seed: tf.Tensor, flip_seed: tf.Tensor | None = None
-) -> tf.Tensor:
+def pad_crop(images: tf.Tensor, padding: int, seed: tf.Tensor, flip: bool = False) -> tf.Tensor:
     """Pad each side with `padding` zeros, then `crop` to the first size.
 
     Args:
-        images: (B, H, W, C) of any dtype.
+        images: (B, H, W, C), uint8 or float32.
         padding: pixels per side; He et al. take 4 at 32×32.
         seed: (2,) integers.
-        flip_seed: as for `crop`.
+        flip: as for `crop`.
 
     Returns:
         (B, H, W, C), the dtype of `images`.
     """
     _, height, width, _ = _sizes(images)
-    sides = [padding, padding]
-    padded = tf.pad(images, [[0, 0], sides, sides, [0, 0]])
-    return crop(padded, height, width, seed, flip_seed)
+    return crop(windows.padded(images, padding), height, width, seed, flip)
 
 
 def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirror each image left to right with probability one half; (B, H, W, C) to the same."""
-    batch, height, width, _ = _sizes(images)
-    corner = tf.zeros((batch,), tf.int32)
-    return _windows(images, corner, corner, (height, width), _coins(seed, batch))
+    _, height, width, _ = _sizes(images)
+    return crop(images, height, width, seed, flip=True)
 
 
 def mixup(
@@ -118,8 +114,9 @@ def cutmix(
     columns, column_count = _interval(x, side, width)  # (B, W), (B,)
     other = _partners(images, seeds[2])
     inside = (rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :])[..., tf.newaxis]
-    pasted = tf.where(inside, tf.gather(images, other), images)
-    area = tf.cast(row_count * column_count, tf.float32) / (height * width)
+    pasted = tf.where(inside, _gather(images, other), images)
+    # A product: a quotient by a constant is rounded differently once a graph is optimised.
+    area = tf.cast(row_count * column_count, tf.float32) * (1.0 / (height * width))
     return pasted, _mix_labels(labels, 1.0 - area, other)
 
 
@@ -143,29 +140,6 @@ def mixup_or_cutmix(
 def _sizes(images: tf.Tensor) -> tuple[tf.Tensor, int, int, int]:
     """B as a tensor (the last batch may be smaller), and the static H, W, C."""
     return tf.shape(images)[0], *images.shape[1:]
-
-
-def _windows(
-    images: tf.Tensor,
-    top: tf.Tensor,
-    left: tf.Tensor,
-    size: tuple[int, int],
-    mirrored: tf.Tensor | None,
-) -> tf.Tensor:
-    """One gather of pixels for the whole batch; the mirror image is the same in reverse order."""
-    (height, width), (batch, rows, columns, channels) = size, _sizes(images)
-    across = tf.range(width)[tf.newaxis, :]  # (1, W)
-    if mirrored is not None:
-        across = tf.where(mirrored[:, tf.newaxis], width - 1 - across, across)  # (B, W)
-    row = (tf.range(batch) * rows + top)[:, tf.newaxis] + tf.range(height)  # (B, H)
-    pixel = row[:, :, tf.newaxis] * columns + (left[:, tf.newaxis] + across)[:, tf.newaxis, :]
-    windows = tf.gather(tf.reshape(images, (-1, channels)), pixel)
-    return tf.ensure_shape(windows, (images.shape[0], height, width, channels))
-
-
-def _coins(seed: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """(B,) bool, each true with probability one half."""
-    return tf.random.stateless_uniform((batch,), seed, alg=_ALG) < 0.5
 
 
 def _split(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -196,6 +170,13 @@ def _partners(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """A random permutation of the batch, (B,): with whom each image is mixed."""
     keys = tf.random.stateless_uniform(tf.shape(images)[:1], seed, alg=_ALG)
     return tf.argsort(keys, stable=True)
+
+
+def _gather(images: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """`tf.gather`, which has no kernel for bytes on a GPU; float16 holds them exactly."""
+    if images.dtype == tf.uint8 and "GPU" in images.device:
+        return tf.cast(tf.gather(tf.cast(images, tf.float16), other), tf.uint8)
+    return tf.gather(images, other)
 
 
 def _interval(centre: tf.Tensor, side: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:

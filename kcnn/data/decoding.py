@@ -11,6 +11,7 @@
 | `channels=1`                               | luminance, 0.299 R + 0.587 G + 0.114 B (ITU-R 601) |
 """
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -143,16 +144,16 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image).convert("RGB")
-    if image.mode not in ("L", "1"):
+    if image.mode not in ("L", "1", "RGB"):
         image = image.convert("RGB")
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # EXIF that cannot be parsed turns nothing; the pixels are sound
-        return image
+    # EXIF that cannot be parsed turns nothing; the pixels are sound.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)  # else every image is copied
+    return image
 
 
 def _unidentified(source: Path | io.BytesIO) -> str:

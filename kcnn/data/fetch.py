@@ -1,4 +1,4 @@
-"""From indices to images and targets: gathered from memory, or read from files."""
+"""Where images come from: an array in memory, a cache on disk, or files that are decoded."""
 
 from __future__ import annotations
 
@@ -9,52 +9,125 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
+from kcnn.data.arrays import aligned
+from kcnn.data.cache import cached
 from kcnn.data.images import ImageFiles, load_image
 from kcnn.errors import InputError
 from kcnn.startup import tf
 
-
-def fetcher(
-    images: np.ndarray | ImageFiles, image_size: tuple[int, int] | None, margin: float
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A graph function from (B,) indices to (B, H, W, C) images."""
-    read = reader(images, image_size, margin)
-    if not isinstance(images, ImageFiles):
-        return functools.partial(tf.gather, _on_cpu(images))
-    height, width = (round(margin * side) for side in image_size)
-
-    def fetch(indices: tf.Tensor) -> tf.Tensor:
-        batch = tf.numpy_function(read, [indices], tf.uint8, stateful=False)
-        return tf.ensure_shape(batch, (None, height, width, 3))
-
-    return fetch
+_SHARE = 4  # images that a thread decodes in one go
 
 
-def reader(
-    images: np.ndarray | ImageFiles, image_size: tuple[int, int] | None, margin: float
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A NumPy function from (B,) indices to (B, H, W, C) images."""
-    if not isinstance(images, ImageFiles):
-        if image_size is not None and tuple(image_size) != images.shape[1:3]:
-            raise InputError(
-                f"image_size {tuple(image_size)} applies to image files; these arrays are "
-                f"{images.shape[1]}×{images.shape[2]} and keep their size. Leave it out: resizing "
-                "belongs to the model."
-            )
-        return images.__getitem__
+@dataclass(frozen=True)
+class Source:
+    """The images of a split in the one size in which batches take them."""
+
+    shape: tuple[int, int, int]  #: (H, W, C)
+    dtype: str  #: uint8 or float32
+    array: np.ndarray | None  #: (N, H, W, C) where all are in memory
+    read: Callable[[np.ndarray], np.ndarray]  #: from (B,) indices to (B, H, W, C)
+    own: bool = False  #: `array` is the cache's, and nobody writes to it
+
+    def tensor(self) -> tf.Tensor:
+        """`array` for TensorFlow, in the host's memory: the cache's itself, of others one copy.
+
+        (`tf.constant` makes two: the first is rarely aligned.)
+        """
+        array = self.array
+        if not self.own:
+            array = aligned(self.array.shape, self.array.dtype)
+            array[...] = self.array
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+    def fetch(self, indices: tf.Tensor) -> tf.Tensor:
+        """As `read`, within a graph; not for an array in memory, which a graph gathers itself."""
+        batch = tf.numpy_function(self.read, [indices], self.dtype, stateful=False)
+        return tf.ensure_shape(batch, (None, *self.shape))
+
+
+def source(
+    images: np.ndarray | ImageFiles,
+    image_size: tuple[int, int] | None,
+    margin: float = 1.0,
+    cache: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Source:
+    """The source of `images`; files are fit to `margin` times `image_size`, and cached at once.
+
+    Args:
+        images: of a split.
+        image_size: (H, W) for files, None for arrays.
+        margin: at least 1.
+        cache: as `training_feed`.
+        progress: called with the number of files that are in the cache so far.
+
+    Raises:
+        InputError: a size or a cache for arrays, no size for files, or no room for the cache.
+    """
+    if isinstance(images, ImageFiles):
+        return _source_of_files(images, image_size, margin, cache, progress)
+    if image_size is not None and tuple(image_size) != images.shape[1:3]:
+        raise InputError(
+            f"image_size {tuple(image_size)} applies to image files; these arrays are "
+            f"{images.shape[1]}×{images.shape[2]} and keep their size. Leave it out: resizing "
+            "belongs to the model."
+        )
+    if cache is not None:
+        raise InputError(
+            f"cache is {str(cache)!r}, which applies to image files; these images are in memory "
+            "already. Leave it out."
+        )
+    return Source(images.shape[1:], str(images.dtype), images, images.__getitem__)
+
+
+def _source_of_files(
+    files: ImageFiles,
+    image_size: tuple[int, int] | None,
+    margin: float,
+    cache: str | os.PathLike | None,
+    progress: Callable[[int], None] | None,
+) -> Source:
     if image_size is None:
         raise InputError(
             "Image files differ in size: pass image_size=(height, width), the input of the "
             "network, to which each is fit."
         )
-    shape, pool = (*(round(margin * side) for side in image_size), 3), _pool()
+    shape = (*(round(margin * side) for side in image_size), 3)
+    read = _in_python(_decoder(files, shape))
+    if cache is None:
+        return Source(shape, "uint8", None, read)
+    array = cached(files, shape, read, cache, progress)
+    if not isinstance(array, np.memmap):
+        return Source(shape, "uint8", array, array.__getitem__, own=True)
+    return Source(shape, "uint8", None, _in_python(np.asarray(array).__getitem__))
+
+
+def _in_python(read: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """`read`, called by threads of TensorFlow: see `_Calls`."""
+
+    def called(indices: np.ndarray) -> np.ndarray:
+        with _calls:
+            return read(indices)
+
+    return called
+
+
+def _decoder(files: ImageFiles, shape: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    pool = _pool()
 
     def read(indices: np.ndarray) -> np.ndarray:
-        with _calls:
-            return np.stack(list(pool.map(lambda i: load_image(images[i], shape), indices)))
+        batch = np.empty((len(indices), *shape), np.uint8)
+
+        def share(first: int) -> None:
+            for place in range(first, min(first + _SHARE, len(indices))):
+                batch[place] = load_image(files[indices[place]], shape)
+
+        list(pool.map(share, range(0, len(indices), _SHARE)))  # raises what was raised there
+        return batch
 
     return read
 
@@ -99,19 +172,3 @@ class _Calls:
 
 
 _calls = _Calls()
-
-
-def label_fetcher(
-    labels: np.ndarray, classes: int, binary: bool
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A graph function from (B,) indices to labels (B, K) one-hot, or (B, 1) where `binary`."""
-    held = _on_cpu(labels)
-    if binary:
-        return lambda indices: tf.cast(tf.gather(held, indices), tf.float32)[:, tf.newaxis]
-    return lambda indices: tf.one_hot(tf.gather(held, indices), classes)
-
-
-def _on_cpu(array: np.ndarray) -> tf.Tensor:
-    """One copy in memory, where tf.data runs: on a GPU every batch would be copied back."""
-    with tf.device("CPU:0"):
-        return tf.constant(array)

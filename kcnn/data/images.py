@@ -60,6 +60,14 @@ class ImageFiles:
             return self.root / os.fsdecode(self._names[index])
         return ImageFiles(self.root, self._names[index])
 
+    def state(self) -> bytes:
+        """SHA-256 of names, sizes and times of change: of what the files hold, unread."""
+        digest = hashlib.sha256()
+        for path in self:
+            stat = path.stat()
+            digest.update(b"%b\0%d %d\n" % (os.fsencode(path), stat.st_size, stat.st_mtime_ns))
+        return digest.digest()
+
     def __repr__(self) -> str:
         return f"ImageFiles({str(self.root)!r}, {len(self)} files)"
 

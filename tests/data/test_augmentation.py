@@ -1,5 +1,7 @@
 """Augmentation against loops in NumPy: every image must be one that the definition allows."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -64,13 +66,24 @@ def test_flip_mirrors_half_of_the_images(batch):
     assert 200 < mirrored < 312  # Binomial(512, 1/2): mean 256, standard deviation 11
 
 
-def test_crop_with_a_flip_seed_is_crop_then_flip(batch):
-    images, other = tf.constant(batch.astype(np.uint8)), tf.constant([1, 2], tf.int64)
-    for both, one in (
-        (augmentation.crop(images, 6, 5, SEED, other), augmentation.crop(images, 6, 5, SEED)),
-        (augmentation.pad_crop(images, 3, SEED, other), augmentation.pad_crop(images, 3, SEED)),
-    ):
-        np.testing.assert_array_equal(both, augmentation.flip(one, other))
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_crop_and_flip_takes_every_place_and_both_ways_equally_often(batch, dtype):
+    image = batch[:1].astype(dtype)
+    places = windows(image[0], 7, 5) | {
+        window: (*place, "mirrored") for window, place in mirror_images(image[0], 7, 5).items()
+    }
+    cropped = augmentation.crop(tf.repeat(image, 3600, axis=0), 7, 5, SEED, flip=True)
+    counts = Counter(places[window.tobytes()] for window in cropped.numpy())
+    assert len(counts) == 18
+    # 200 expected of each; chi² over 17 degrees of freedom stays below 41 (p = 0.001).
+    assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 41
+
+
+def mirror_images(image, height, width):
+    return {
+        np.frombuffer(window, image.dtype).reshape(height, width, 3)[:, ::-1].tobytes(): place
+        for window, place in windows(image, height, width).items()
+    }
 
 
 def test_same_seed_same_bits_other_seed_other_bits(batch):
