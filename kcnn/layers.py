@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcnn import checks
+from kcnn.batchnorm import BatchNormalization
 from kcnn.errors import InputError, VanishingError
 from kcnn.startup import keras
 
@@ -86,7 +87,7 @@ def conv(
 def norm(x: keras.KerasTensor, *, name: str, zero_gamma: bool = False) -> keras.KerasTensor:
     """Batch normalisation (Ioffe & Szegedy 2015) over (N, H, W); the shape stays."""
     gamma = "zeros" if zero_gamma else "ones"
-    return keras.layers.BatchNormalization(**BATCHNORM, gamma_initializer=gamma, name=name)(x)
+    return BatchNormalization(**BATCHNORM, gamma_initializer=gamma, name=name)(x)
 
 
 def activate(x: keras.KerasTensor, activation: str, *, name: str) -> keras.KerasTensor:

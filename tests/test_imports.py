@@ -15,8 +15,8 @@ ROOT = Path(kcnn.__file__).parent
 #: (The registry loads the families by name, through importlib: the one exception.)
 FLOORS = (
     {"errors", "files", "startup"},
-    {"checks", "registry"},
-    {"layers", "data", "summary"},
+    {"batchnorm", "checks", "registry"},
+    {"layers", "data", "folding", "summary"},
     {"models", "weights"},
     {"callbacks", "interpret", "tables"},
     {"training", "tasks"},
