@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from kcnn.data import Data, load_data, load_image
 from kcnn.errors import InputError
-from kcnn.training.evaluate import Evaluation, evaluate_model
+from kcnn.training.evaluate import (
+    Evaluation,
+    batch_size_for,
+    evaluate_model,
+    forward,
+    progress,
+)
 from kcnn.training.inputs import as_problem
-from kcnn.training.objective import probabilities
 from kcnn.training.run import Run
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -29,32 +35,77 @@ class Prediction:
     probabilities: dict[str, float]  #: of every class, the most probable first
 
 
-def predict(run: Run, images: Sequence[str | Path]) -> list[Prediction]:
+def predict(
+    run: Run,
+    images: Sequence[str | Path],
+    *,
+    batch_size: int | None = None,
+    console: Console | None = None,
+) -> list[Prediction]:
     """Classify image files, read and resized as in training.
 
+    The next batch is decoded while the network works on one.
+
+    Args:
+        run: A finished run.
+        images: Paths.
+        batch_size: Images that the network takes at once; None chooses by its memory.
+        console: A terminal there shows how far it is.
+
     Raises:
-        InputError: A file that is missing or no image; every such file is named.
+        InputError: The first file that is missing or no image; a batch size below 1.
     """
-    shape = run.model.input_shape[1:]
-    batch, predictions = [], []
-    for path in images:
-        batch.append(load_image(path, shape))
-        if len(batch) == _BATCH:
-            predictions.append(_probabilities(run, batch))
-            batch = []
-    if batch:
-        predictions.append(_probabilities(run, batch))
-    rows = np.concatenate(predictions) if predictions else []
+    size = _batch_size(run, batch_size)
+    batches = -(-len(images) // size)
+    probabilities = forward(run.model, batches)
+    decoded = _decoded(images, run.model.input_shape[1:], size)
+    rows = [
+        row
+        for batch in progress(decoded, "predicting", batches, console)
+        for row in probabilities(batch)
+    ]
     return [_prediction(Path(p), row, run) for p, row in zip(images, rows, strict=True)]
 
 
-def evaluate_run(run: Run, data: str | Data | None = None) -> Evaluation:
+def _decoded(
+    paths: Sequence[str | Path], shape: tuple[int, int, int], size: int
+) -> Iterator[np.ndarray]:
+    """Batches (B, H, W, C) uint8; threads are one batch ahead."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+
+        def begin(first: int) -> list[Future]:
+            chunk = paths[first : first + size]
+            return [threads.submit(load_image, path, shape) for path in chunk]
+
+        ahead = begin(0)
+        try:
+            for first in range(size, len(paths) + size, size):
+                now, ahead = ahead, begin(first)
+                yield np.stack([image.result() for image in now])
+        finally:
+            threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C
+
+
+def evaluate_run(
+    run: Run,
+    data: str | Data | None = None,
+    *,
+    batch_size: int | None = None,
+    console: Console | None = None,
+) -> Evaluation:
     """Evaluate a run on the test split of its own data, or of other `data`.
+
+    Args:
+        run: A finished run.
+        data: What `kcnn.load_data` takes or gives.
+        batch_size: Images that the network takes at once; None chooses by its memory.
+        console: A terminal there shows how far it is.
 
     Raises:
         InputError: The run's own data has changed; other data has other classes; the run was
-            trained on data in memory and none is given.
+            trained on data in memory and none is given; a batch size below 1.
     """
+    images = _batch_size(run, batch_size)
     if data is None:
         data = _own_data(run)
     elif isinstance(data, str):
@@ -67,7 +118,7 @@ def evaluate_run(run: Run, data: str | Data | None = None) -> Evaluation:
         )
     model = run.model
     size, outputs = model.input_shape[1:3], model.output_shape[-1]
-    return evaluate_model(model, problem.evaluation("test", _BATCH, size, outputs))
+    return evaluate_model(model, problem.evaluation("test", images, size, outputs), console=console)
 
 
 def _own_data(run: Run) -> Data:
@@ -92,9 +143,12 @@ def _own_data(run: Run) -> Data:
     return data
 
 
-def _probabilities(run: Run, batch: list[np.ndarray]) -> np.ndarray:
-    images = np.stack(batch).astype("float32")
-    return probabilities(run.model, run.model(images, training=False))
+def _batch_size(run: Run, given: int | None) -> int:
+    if given is None:
+        return batch_size_for(run.model)
+    if given < 1:
+        raise InputError(f"batch_size is a whole number from 1 up; received {given}.")
+    return given
 
 
 def _prediction(path: Path, row: Any, run: Run) -> Prediction:
