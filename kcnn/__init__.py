@@ -16,10 +16,12 @@ _HOME = {
     "build": "kcnn.models.build",
     "callbacks": "kcnn.callbacks",
     "card": "kcnn.models.build",
+    "fold_batchnorm": "kcnn.folding",
     "from_arrays": "kcnn.data",
     "list_models": "kcnn.registry",
     "load_data": "kcnn.data",
     "load_run": "kcnn.training.run",
+    "named_recipe": "kcnn.training.recipes",
     "register": "kcnn.registry",
     "train": "kcnn.training.train",
 }

@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from kcnn.errors import InputError
 from kcnn.training.recipe import Recipe
+from kcnn.training.recipes import named_recipe
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Train(Recipe):
     """Network: a name of kcnn list, or FILE.py:NAME for one of your own."""
     options: dict[str, str] = field(default_factory=dict)
     """The network's own options (see kcnn show), as NAME VALUE: width 256 depth 3."""
+    recipe: str | None = None
+    """Start from the recipe of that name (fast) or file (a run's recipe.json); flags change it."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -94,6 +97,8 @@ class Evaluate:
     """A folder below logs."""
     data: str | None = None
     """Other data than the run's own: a name, a .npz file or a folder."""
+    batch_size: int | None = None
+    """Images that the network takes at once; by default as many as its memory suggests."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -104,8 +109,9 @@ class Evaluate:
         from kcnn.training.report import print_evaluation
         from kcnn.training.run import load_run
 
-        run = load_run(self.run_directory)
-        print_evaluation(console(), evaluate_run(run, self.data), run.class_names)
+        run, terminal = load_run(self.run_directory), console()
+        found = evaluate_run(run, self.data, batch_size=self.batch_size, console=terminal)
+        print_evaluation(terminal, found, run.class_names)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,8 @@ class Predict:
     """Image files: JPEG, PNG, BMP, GIF, WebP."""
     top: int = 3
     """How many of the most probable classes to name."""
+    batch_size: int | None = None
+    """Images that the network takes at once; by default as many as its memory suggests."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -128,8 +136,9 @@ class Predict:
         from kcnn.training.report import print_predictions
         from kcnn.training.run import load_run
 
-        run = load_run(self.run_directory)
-        print_predictions(console(), predict(run, self.images), self.top)
+        run, terminal = load_run(self.run_directory), console()
+        found = predict(run, self.images, batch_size=self.batch_size, console=terminal)
+        print_predictions(terminal, found, self.top)
 
 
 _COMMANDS = {
@@ -149,10 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kcnn {metadata.version('kcnn')}")
         return 0
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            _COMMANDS, args=arguments or ["--help"], prog="kcnn", description=_DESCRIPTION
-        )
-        command.run()
+        _parsed(arguments).run()
     except InputError as error:
         return _fail(str(error), 2, debug)
     except (FloatingPointError, OSError) as error:  # OSError: a full disk, say
@@ -160,6 +166,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130, debug)
     return 0
+
+
+def _parsed(arguments: list[str]) -> Any:
+    """The command, with its flags as fields."""
+    if arguments[:1] == ["train"] and (name := _recipe_name(arguments)):
+        base = named_recipe(name)
+        fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(Recipe)}
+        options = {key: str(value) for key, value in base.options.items()}
+        default = Train(**fields | {"options": options})
+        return tyro.cli(Train, args=arguments[1:], prog="kcnn train", default=default)
+    return tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS, args=arguments or ["--help"], prog="kcnn", description=_DESCRIPTION
+    )
+
+
+def _recipe_name(arguments: list[str]) -> str | None:
+    """What follows --recipe: it decides the other flags' defaults, so it is read before them."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+        if argument == "--recipe":
+            return following
+    return None
 
 
 _DESCRIPTION = "Classic convolutional networks in Keras: build by name, train with one command."

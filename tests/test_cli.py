@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,3 +205,21 @@ def test_works_from_any_folder(tmp_path):
     done = run("list", cwd=tmp_path)
     assert done.returncode == 0
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_recipe_by_name_or_file_sets_the_defaults_and_flags_change_them(outcome, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"epochs": 7, "learning_rate": 0.25, "options": {"width": 16}}))
+    for recipe in (["--recipe", file], [f"--recipe={file}"]):
+        arguments = ["mlp", *recipe, "--epochs", 1, "--logs", tmp_path / "runs", "--name", "run"]
+        assert outcome("train", *arguments)[0] == 0
+        (made,) = (tmp_path / "runs").iterdir()
+        kept = json.loads((made / "recipe.json").read_text())["recipe"]
+        assert (kept["model"], kept["epochs"], kept["learning_rate"]) == ("mlp", 1, 0.25)
+        assert kept["options"] == {"width": 16}
+        shutil.rmtree(made)
+
+
+def test_an_unknown_recipe_is_bad_input(outcome):
+    status, _, err = outcome("train", "--recipe", "fsat")
+    assert (status, "Did you mean fast?" in err) == (2, True)

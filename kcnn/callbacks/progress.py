@@ -55,7 +55,8 @@ class Progress(keras.callbacks.Callback):
         if now - self._shown < 0.1 or not self.console.is_terminal:
             return  # reading the logs waits for the device: ten times a second is enough
         self._shown = now
-        done = self._epochs_done() * (self.params["steps"] or 0) + batch + 1
+        steps = self.params["steps"] or 0
+        done = self._epochs_done() * steps + min(batch + 1, steps)
         self._bars.update(
             self._task, completed=done, figures=f"loss {float((logs or {}).get('loss', 0)):.4f}"
         )

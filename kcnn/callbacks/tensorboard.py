@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kcnn.startup import keras, tf
 
@@ -58,9 +59,15 @@ class TensorBoard(keras.callbacks.TensorBoard):
                 tf.summary.text(title, text, step=0)
             if self.hparams:
                 _write_hparams(self.hparams, Path(self.log_dir).name)
-            if self._graph:
-                tf.summary.graph(_inference_graph(self.model))
         self._run_writer.flush()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if self._graph:  # after the first epoch: tracing it shall not keep training waiting
+            with self._run_writer.as_default():
+                tf.summary.graph(_inference_graph(self.model))
+            self._run_writer.flush()
+            self._graph = False
 
     def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)
@@ -87,8 +94,17 @@ def _write_hparams(hparams: Mapping[str, Any], trial: str) -> None:
     api.hparams(dict(hparams), trial_id=trial)
 
 
-def _inference_graph(model: keras.Model) -> Any:
+#: Graphs by model: one that is trained again is not traced again.
+_graphs: WeakKeyDictionary[keras.Model, Any] = WeakKeyDictionary()
 
+
+def _inference_graph(model: keras.Model) -> Any:
+    if model not in _graphs:
+        _graphs[model] = _traced_inference(model)
+    return _graphs[model]
+
+
+def _traced_inference(model: keras.Model) -> Any:
     signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
 
     @tf.function(input_signature=signature)

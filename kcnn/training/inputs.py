@@ -6,16 +6,19 @@ classes (the probability of the second).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from kcnn.data import (
     Data,
+    Feed,
     evaluation_batches,
+    fill_cache,
     from_arrays,
     statistics,
     steps_per_epoch,
-    training_batches,
+    training_feed,
 )
 from kcnn.errors import InputError
 from kcnn.startup import tf
@@ -38,7 +41,7 @@ def as_problem(data: Any, recipe: Recipe, *, outputs: int | None = None) -> Prob
         InputError: Anything else, and whatever `kcnn.from_arrays` refuses.
     """
     if isinstance(data, Data):
-        return _from_data(data)
+        return _from_data(data, recipe)
     if isinstance(data, tuple) and len(data) == 2:
         data = {"train": data}
     if isinstance(data, Mapping) and "train" in data and set(data) <= set(PARTS):
@@ -46,7 +49,7 @@ def as_problem(data: Any, recipe: Recipe, *, outputs: int | None = None) -> Prob
             return from_streams(data, recipe, outputs)
         parts = dict(data)
         options = {"seed": recipe.seed, "validation_size": recipe.validation_size}
-        return _from_data(from_arrays(parts.pop("train"), **parts, **options))
+        return _from_data(from_arrays(parts.pop("train"), **parts, **options), recipe)
     raise InputError(
         f"data is a kcnn.Data, a pair (images, labels), or a mapping of 'train', 'validation' and "
         f"'test' to such pairs or to tf.data.Datasets; received {type(data).__name__}"
@@ -55,23 +58,24 @@ def as_problem(data: Any, recipe: Recipe, *, outputs: int | None = None) -> Prob
     )
 
 
-def _from_data(data: Data) -> Problem:
+def _from_data(data: Data, recipe: Recipe) -> Problem:
     if not len(data.validation):
         raise InputError(
             "The validation split is empty; epochs are chosen on it. Give a share such as "
             "validation=0.1."
         )
 
+    files = data.image_shape[0] is None
+    kept = recipe.cache if files else None
+
     def image_size(size: tuple[int, int]) -> tuple[int, int] | None:
-        return None if data.image_shape[0] else size
+        return size if files else None
 
     def label_options(outputs: int) -> dict[str, Any]:
         return {"classes": data.classes, "binary": outputs == 1}
 
-    def training(
-        recipe: Recipe, size: tuple[int, int], outputs: int
-    ) -> tuple[tf.data.Dataset, int]:
-        batches = training_batches(
+    def training(recipe: Recipe, size: tuple[int, int], outputs: int) -> tuple[Feed, int]:
+        feed = training_feed(
             data.train,
             recipe.batch_size,
             seed=recipe.seed,
@@ -79,16 +83,36 @@ def _from_data(data: Data) -> Problem:
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
             image_size=image_size(size),
+            cache=recipe.cache,
             **label_options(outputs),
         )
-        return batches, steps_per_epoch(len(data.train), recipe.batch_size)
+        return feed, steps_per_epoch(len(data.train), recipe.batch_size)
 
     def evaluation(
         part: str, batch_size: int, size: tuple[int, int], outputs: int
     ) -> tf.data.Dataset:
         return evaluation_batches(
-            getattr(data, part), batch_size, image_size=image_size(size), **label_options(outputs)
+            getattr(data, part),
+            batch_size,
+            image_size=image_size(size),
+            cache=kept,
+            **label_options(outputs),
         )
+
+    def fill(recipe: Recipe, size: tuple[int, int], progress: Callable[[int], None]) -> None:
+        done = 0
+        for part in PARTS:
+            split, before = getattr(data, part), done
+            augment = recipe.augment if part == "train" else "none"
+            if len(split):
+                fill_cache(
+                    split,
+                    size,
+                    recipe.cache,
+                    augment=augment,
+                    progress=lambda count, before=before: progress(before + count),
+                )
+            done += len(split)
 
     return Problem(
         name=data.name,
@@ -98,7 +122,8 @@ def _from_data(data: Data) -> Problem:
         provenance=data.provenance,
         fingerprint=data.fingerprint,
         batch_size=None,
-        statistics=lambda size: statistics(data.train, image_size=image_size(size)),
+        statistics=cache(lambda size: statistics(data.train, image_size=image_size(size))),
         training=training,
         evaluation=evaluation,
+        fill_cache=fill if files else None,
     )

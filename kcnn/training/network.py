@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from kcnn import registry
 from kcnn.errors import GeometryError, InputError
-from kcnn.models.build import build, card
+from kcnn.models.build import Card, build, card
 from kcnn.startup import keras
+from kcnn.summary import cost
 from kcnn.training.problem import Problem
 from kcnn.training.recipe import Recipe
 
@@ -18,6 +19,7 @@ class Plan:
 
     input_shape: tuple[int, int, int]  #: (H, W, C) behind the resizing
     resized_from: tuple[int, int] | None  #: (H, W) of the data, where the model resizes
+    macs: int  #: multiply-accumulates of one image
 
 
 def plan(recipe: Recipe, problem: Problem) -> Plan:
@@ -30,21 +32,22 @@ def plan(recipe: Recipe, problem: Problem) -> Plan:
     height, width, _ = problem.image_shape
     default = entry.input_shape[:2]
     if height is None or width is None:  # photographs: the pipeline fits them
-        return Plan(_checked(recipe, problem, recipe.image_size or default), None)
+        found = _card(recipe, problem, recipe.image_size or default)
+        return Plan(found.input_shape, None, found.macs)
     if recipe.image_size:
-        shape = _checked(recipe, problem, recipe.image_size)
+        found = _card(recipe, problem, recipe.image_size)
     else:
         try:
-            shape = _checked(recipe, problem, (height, width))
+            found = _card(recipe, problem, (height, width))
         except GeometryError:
-            shape = _checked(recipe, problem, default)
-    return Plan(shape, (height, width) if shape[:2] != (height, width) else None)
+            found = _card(recipe, problem, default)
+    resized = found.input_shape[:2] != (height, width)
+    return Plan(found.input_shape, (height, width) if resized else None, found.macs)
 
 
-def _checked(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> tuple[int, int, int]:
+def _card(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> Card:
     shape = (*size, problem.image_shape[2])
-    card(recipe.model, input_shape=shape, classes=problem.outputs, **recipe.model_options)
-    return shape
+    return card(recipe.model, input_shape=shape, classes=problem.outputs, **recipe.model_options)
 
 
 def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:
@@ -120,4 +123,4 @@ def own_plan(model: keras.Model, problem: Problem) -> Plan:
             f"Neither the model {expected} nor the data {found} says how large images are. Build "
             f"the model with a fixed input_shape."
         )
-    return Plan((height, width, channels), None)
+    return Plan((height, width, channels), None, cost(model).macs)

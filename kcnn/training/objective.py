@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kcnn.startup import keras, tf
-from kcnn.training.recipe import Recipe
+from kcnn.startup import keras
 
 ops = keras.ops
 
+Batch = Callable[[Any, tuple], tuple[Any, Any]]
+
 
 def compile_model(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, *, jit: bool = False
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    jit: bool = False,
+    steps_per_execution: int = 1,
 ) -> None:
     """Compile with cross-entropy and accuracy; from 100 classes up with top-5 accuracy too."""
     outputs, logits = model.output_shape[-1], gives_logits(model)
@@ -22,7 +28,13 @@ def compile_model(
     metrics = [keras.metrics.MeanMetricWrapper(hits, name="accuracy", logits=logits)]
     if outputs >= 100:
         metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy"))
-    model.compile(optimizer, loss, metrics=metrics, jit_compile=jit)
+    model.compile(
+        optimizer,
+        loss,
+        metrics=metrics,
+        jit_compile=jit,
+        steps_per_execution=steps_per_execution,
+    )
 
 
 def hits(y_true: Any, y_pred: Any, logits: bool = False) -> Any:
@@ -38,20 +50,20 @@ def hits(y_true: Any, y_pred: Any, logits: bool = False) -> Any:
     return ops.cast(right, "float32")
 
 
-def smoothed(batches: tf.data.Dataset, recipe: Recipe) -> tf.data.Dataset:
-    """Batches whose labels share `label_smoothing` evenly among the classes.
+def smoothed(batch: Batch, share: float) -> Batch:
+    """`Feed.batch` with `share` of each label spread evenly among the classes.
 
     Done on the labels, so that the validation loss stays that of the true labels.
     """
-    share = recipe.label_smoothing
     if not share:
-        return batches
+        return batch
 
-    def smooth(images: Any, labels: Any) -> tuple[Any, Any]:
+    def smooth(element: Any, resident: tuple) -> tuple[Any, Any]:
+        images, labels = batch(element, resident)
         classes = max(labels.shape[-1], 2)
         return images, labels * (1.0 - share) + share / classes
 
-    return batches.map(smooth)
+    return smooth
 
 
 def gives_logits(model: keras.Model) -> bool:

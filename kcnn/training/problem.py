@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.data import Feed
 from kcnn.startup import tf
 from kcnn.training.recipe import Recipe
 
@@ -28,11 +29,13 @@ class Problem:
     batch_size: int | None  #: of a stream that is batched already
     #: (H, W) the network sees -> mean (C,), variance (C,) of the training split
     statistics: Callable[[tuple[int, int]], tuple[np.ndarray, np.ndarray]]
-    #: (recipe, (H, W), outputs) -> training batches without end, steps per epoch
-    training: Callable[[Recipe, tuple[int, int], int], tuple[tf.data.Dataset, int]]
+    #: (recipe, (H, W), outputs) -> the feed of steps without end, steps per epoch
+    training: Callable[[Recipe, tuple[int, int], int], tuple[Feed, int]]
     #: (split, batch size, (H, W), outputs) -> batches in stored order
     evaluation: Callable[[str, int, tuple[int, int], int], tf.data.Dataset]
 
+    #: (recipe, (H, W), progress): decode image files into `recipe.cache`; None: there are no files
+    fill_cache: Callable[[Recipe, tuple[int, int], Callable[[int], None]], None] | None = None
     source: str | None = None  #: what `load_data` takes to give it again
 
     def description(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from kcnn.errors import InputError
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine"]
 Augment = Literal["auto", "none", "flip", "crop", "crop-flip"]
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,12 @@ class Recipe:
     """Share of the training images to choose on, in (0, 1), or a number of images from 1 up."""
     seed: int = 0
     """Of everything random: weights, split, order, augmentation, dropout."""
-    precision: Precision = "float32"
-    """Numbers that layers compute in; weights stay float32."""
+    precision: Precision | None = None
+    """Numbers that layers compute in (float32); auto: 16 bits where that is faster here."""
     jit: bool = False
     """Compile the training step with XLA."""
+    steps_per_execution: int | None = None
+    """Steps that run in one graph; callbacks see such groups. The default fuses short steps."""
     early_stopping: int | None = None
     """Stop after so many epochs without a lower validation loss."""
     select: Literal["best", "last"] = "best"
@@ -78,6 +80,9 @@ class Recipe:
     """First layers, where the network has a choice: auto goes by the image size."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The network's own options, as NAME VALUE (see kcnn show): width 256 depth 3."""
+    cache: str | None = None
+    """Keep image files decoded and resized: memory, or a folder. From the second epoch on (from
+    the second run on, in a folder) reading them costs next to nothing."""
     skip_bad: bool = False
     """Go on without unreadable image files instead of listing them and stopping."""
     histograms: bool = False
@@ -196,6 +201,7 @@ _RANGES = (
     _whole("batch_size", 1),
     _whole("seed", 0),
     _whole("early_stopping", 1),
+    _whole("steps_per_execution", 1),
     _between("seed", 0, 2**31, "a whole number from 0 to 2^31 - 1"),
     _between("learning_rate", 1e-12, math.inf, "a number above 0"),
     _between("warmup", 0, math.inf, "a number of epochs from 0 up"),

@@ -20,7 +20,6 @@ from kcnn.training.run import device_name
 if TYPE_CHECKING:
     import keras
 
-    from kcnn.data import Data
     from kcnn.training.evaluate import Evaluation
     from kcnn.training.inference import Prediction
     from kcnn.training.network import Plan
@@ -34,6 +33,7 @@ def header(
     plan: Plan,
     model: keras.Model,
     directory: Path,
+    why_precision: str,
 ) -> None:
     """What is about to be trained, on what, and where it goes."""
     counts = cost(model)
@@ -43,7 +43,8 @@ def header(
         "": problem.provenance,
         "images": _images(problem, plan),
         "recipe": _recipe_line(recipe),
-        "device": f"{device_name()}, {recipe.precision}{', XLA' if recipe.jit else ''}",
+        "device": device_name(),
+        "steps": _steps(recipe, why_precision),
         "run": str(directory),
     }
     grid = Table.grid(padding=(0, 2))
@@ -53,6 +54,13 @@ def header(
         grid.add_row(title, text)
     console.print(grid)
     console.print()
+
+
+def _steps(recipe: Recipe, why_precision: str) -> str:
+    parts = [f"{recipe.precision}{f' ({why_precision})' if why_precision else ''}"]
+    if recipe.steps_per_execution > 1:
+        parts.append(f"{recipe.steps_per_execution} in one graph call")
+    return ", ".join(parts + ["XLA"] * recipe.jit)
 
 
 def results(
@@ -124,11 +132,10 @@ def print_predictions(console: Console, predictions: Sequence[Prediction], top: 
 
 
 @contextmanager
-def file_check(console: Console, data: Data) -> Iterator[Callable[[int], None]]:
-    """A progress bar for the check of image files; yields what is told how many are done."""
-    total = sum(len(split) for split in (data.train, data.validation, data.test))
+def files_bar(console: Console, doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar for work on image files; yields what is told how many are done."""
     bar = Progress(
-        TextColumn("checking image files"),
+        TextColumn(f"{doing} image files"),
         BarColumn(),
         MofNCompleteColumn(),
         console=console,

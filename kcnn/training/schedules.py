@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step, and the optimisers that follow them."""
+"""The learning rate as a function of the step."""
 
 import math
 from typing import Any
@@ -6,74 +6,77 @@ from typing import Any
 from kcnn.startup import keras
 from kcnn.training.recipe import Recipe
 
-_Schedule = keras.optimizers.schedules.LearningRateSchedule
+ops = keras.ops
 
 
 @keras.saving.register_keras_serializable("kcnn")
-class WarmUp(_Schedule):
-    """Scale `schedule` by (step + 1) / steps during the first `steps` steps.
+class Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """Warm-up, then a constant, cosine or step schedule, over the whole of a training.
 
-    Goyal et al. 2017, section 2.2; the schedule behind goes by the same count of steps.
+    The rate rises by (step + 1) / warmup during the first `warmup` steps (Goyal et al. 2017,
+    section 2.2); what is behind goes by the same count of steps. Its numbers are variables, so
+    that a traced training step serves another rate, too.
+
+    Args:
+        schedule: "constant"; "cosine", half a period from `peak` to 0 (Loshchilov & Hutter 2017);
+            "step", a tenth after one half and a hundredth after three quarters of `steps`.
+        peak: The highest rate.
+        steps: Steps of the whole training.
+        warmup: Steps of the warm-up; 0 for none.
     """
 
-    def __init__(self, schedule: _Schedule | float, steps: int) -> None:
+    def __init__(self, schedule: str, peak: float, steps: int, warmup: int = 0) -> None:
         self.schedule = schedule
-        self.steps = steps
+        self.numbers = keras.Variable([peak, steps, warmup], trainable=False, dtype="float32")
+
+    def set(self, peak: float, steps: int, warmup: int) -> None:
+        """Change its numbers, in traced steps, too."""
+        self.numbers.assign([peak, steps, warmup])
 
     def __call__(self, step: Any) -> Any:
-        reached = (keras.ops.cast(step, "float32") + 1.0) / self.steps
-        rate = self.schedule(step) if callable(self.schedule) else self.schedule
-        return rate * keras.ops.minimum(reached, 1.0)
+        peak, steps, warmup = (self.numbers[i] for i in range(3))
+        step = ops.cast(step, "float32")
+        rate = peak * {"constant": _constant, "cosine": _cosine, "step": _step}[self.schedule](
+            step, steps
+        )
+        return rate * ops.minimum((step + 1.0) / ops.maximum(warmup, 1.0), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        schedule = self.schedule
-        if callable(schedule):
-            schedule = keras.optimizers.schedules.serialize(schedule)
-        return {"schedule": schedule, "steps": self.steps}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
-        """The schedule that `get_config` described."""
-        schedule = config["schedule"]
-        if isinstance(schedule, dict):
-            schedule = keras.optimizers.schedules.deserialize(schedule)
-        return cls(schedule, config["steps"])
+        peak, steps, warmup = self.numbers.numpy().tolist()
+        return {
+            "schedule": self.schedule,
+            "peak": peak,
+            "steps": int(steps),
+            "warmup": int(warmup),
+        }
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int) -> _Schedule | float:
-    """The recipe's learning rate at each step of the whole training."""
-    schedules = keras.optimizers.schedules
-    steps, peak = recipe.epochs * steps_per_epoch, recipe.learning_rate
-    if recipe.schedule == "cosine":
-        schedule = schedules.CosineDecay(peak, steps)
-    elif recipe.schedule == "step":
-        boundaries = [math.ceil(steps / 2), math.ceil(3 * steps / 4)]
-        schedule = schedules.PiecewiseConstantDecay(boundaries, [peak, peak / 10, peak / 100])
-    else:
-        schedule = peak
-    warmup = round(recipe.warmup * steps_per_epoch)
-    return WarmUp(schedule, warmup) if warmup else schedule
+def _constant(step: Any, steps: Any) -> Any:
+    return 1.0
 
 
-def optimizer(
-    recipe: Recipe, steps_per_epoch: int, model: keras.Model
-) -> keras.optimizers.Optimizer:
-    """The recipe's optimiser; weight decay spares biases and BatchNorm's gamma and beta."""
-    rate = learning_rate(recipe, steps_per_epoch)
-    decay, momentum = recipe.weight_decay or None, recipe.momentum or 0.0
-    optimizers = keras.optimizers
-    made = {
-        "sgd": lambda: optimizers.SGD(rate, weight_decay=decay),
-        "momentum": lambda: optimizers.SGD(rate, momentum=momentum, weight_decay=decay),
-        "nesterov": lambda: optimizers.SGD(
-            rate, momentum=momentum, nesterov=True, weight_decay=decay
-        ),
-        "rmsprop": lambda: optimizers.RMSprop(rate, momentum=momentum, weight_decay=decay),
-        "adam": lambda: optimizers.Adam(rate, weight_decay=decay),
-        "adamw": lambda: optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
-    }[recipe.optimizer]()
-    if decay:
-        vectors = [v for v in model.trainable_variables if len(v.shape) < 2]
-        made.exclude_from_weight_decay(var_list=vectors)
-    return made
+def _cosine(step: Any, steps: Any) -> Any:
+    return 0.5 * (1.0 + ops.cos(math.pi * ops.minimum(step / steps, 1.0)))
+
+
+def _step(step: Any, steps: Any) -> Any:
+    late = ops.where(step > ops.ceil(0.75 * steps), 0.01, 0.1)
+    return ops.where(step > ops.ceil(0.5 * steps), late, 1.0)
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate | float:
+    """The recipe's learning rate: a schedule, or a number that callbacks may change."""
+    if recipe.schedule == "constant" and not warmup_steps(recipe, steps_per_epoch):
+        return recipe.learning_rate
+    return Rate(
+        recipe.schedule,
+        recipe.learning_rate,
+        recipe.epochs * steps_per_epoch,
+        warmup_steps(recipe, steps_per_epoch),
+    )
+
+
+def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
+    """Steps of the recipe's warm-up."""
+    return round(recipe.warmup * steps_per_epoch)

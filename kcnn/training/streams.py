@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.data import Feed
 from kcnn.errors import InputError
 from kcnn.startup import tf
 from kcnn.training.problem import PARTS, Problem
@@ -49,9 +50,10 @@ def from_streams(
         encoder = _encoder(labels, classes, width)
         return streams[part].map(lambda x, y: (x, encoder(y)))
 
-    def training(recipe: Recipe, size: tuple[int, int], width: int) -> tuple[tf.data.Dataset, int]:
+    def training(recipe: Recipe, size: tuple[int, int], width: int) -> tuple[Feed, int]:
         del recipe, size
-        return encode("train", width).repeat(), surveys["train"].steps
+        batches = encode("train", width).repeat()
+        return Feed(batches, (), _as_it_is, ("stream",), "CPU:0"), surveys["train"].steps
 
     train = surveys["train"]
     return Problem(
@@ -66,6 +68,10 @@ def from_streams(
         training=training,
         evaluation=lambda part, batch_size, size, width: encode(part, width),
     )
+
+
+def _as_it_is(element: Any, resident: tuple) -> Any:
+    return element
 
 
 def _check_stream(part: str, stream: tf.data.Dataset) -> None:

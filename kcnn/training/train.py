@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -14,17 +15,18 @@ from rich.console import Console
 from kcnn import registry, tables
 from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
 from kcnn.callbacks.tensorboard import write_scalar
-from kcnn.data import Data, load_data, preflight
+from kcnn.data import Data, Feed, load_data, preflight
 from kcnn.errors import InputError
 from kcnn.startup import keras, tf
-from kcnn.training import network, objective, report
+from kcnn.training import network, objective, optimizers, precision, report
 from kcnn.training.defaults import resolve
+from kcnn.training.engine import engine
 from kcnn.training.evaluate import Evaluation, evaluate_model
 from kcnn.training.inputs import as_problem
 from kcnn.training.problem import Problem
 from kcnn.training.recipe import Recipe
 from kcnn.training.run import Run, RunDirectory, device_name
-from kcnn.training.schedules import optimizer
+from kcnn.training.steps import even, per_execution
 
 
 def train(
@@ -63,11 +65,20 @@ def train(
         model = network.as_functional(model, problem)
     recipe = _resolved(recipe, problem, model)
     plan = network.plan(recipe, problem) if model is None else network.own_plan(model, problem)
+    _fill_cache(recipe, problem, plan, console)
+    own = model.dtype_policy.name if model is not None else None
+    policy, why = precision.resolve(recipe.precision, plan.macs, own)
+    recipe = dataclasses.replace(recipe, precision=policy)
     title = recipe.model.rpartition(":")[2] if model is None else model.name
     directory = RunDirectory.create(recipe, problem.name, title)
     with _settings(recipe):
-        model = model or network.build_network(recipe, problem, plan)
-        task = _Task(recipe, problem, plan, model, directory, console)
+        copy = None
+        if model is None:
+            copy = partial(network.build_network, recipe, problem, plan)
+            model = copy()
+        feed, steps = problem.training(recipe, plan.input_shape[:2], model.output_shape[-1])
+        recipe = _with_steps_per_execution(recipe, plan.macs, steps)
+        task = _Task(recipe, problem, plan, model, feed, steps, copy, directory, console, why)
         return task.run(callbacks)
 
 
@@ -76,10 +87,23 @@ def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Cons
     if data is None:
         data = load_data(recipe.data, validation=recipe.validation_size, seed=recipe.seed)
     if isinstance(data, Data) and data.image_shape[0] is None:
-        with report.file_check(console, data) as progress:
+        total = sum(len(split) for split in (data.train, data.validation, data.test))
+        with report.files_bar(console, "checking", total) as progress:
             data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
     outputs = model.output_shape[-1] if getattr(model, "inputs", None) else None
     return dataclasses.replace(as_problem(data, recipe, outputs=outputs), source=source)
+
+
+def _fill_cache(recipe: Recipe, problem: Problem, plan: network.Plan, console: Console) -> None:
+    if recipe.cache is None:
+        return
+    if problem.fill_cache is None:
+        raise InputError(
+            f"cache={recipe.cache!r} keeps image files decoded; the data {problem.name!r} are no "
+            f"files. Leave it out."
+        )
+    with report.files_bar(console, "decoding", sum(problem.sizes.values())) as progress:
+        problem.fill_cache(recipe, plan.input_shape[:2], progress)
 
 
 def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Recipe:
@@ -99,6 +123,11 @@ def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Re
         recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
     images, shape = problem.sizes["train"], problem.image_shape
     return resolve(recipe, family=family, images=images, image_shape=shape)
+
+
+def _with_steps_per_execution(recipe: Recipe, macs: int, steps: int) -> Recipe:
+    fused = recipe.steps_per_execution or per_execution(macs, recipe.batch_size)
+    return dataclasses.replace(recipe, steps_per_execution=even(fused, steps))
 
 
 @contextmanager
@@ -121,29 +150,45 @@ class _Task:
     problem: Problem
     plan: network.Plan
     model: keras.Model
+    feed: Feed
+    steps: int  #: of an epoch
+    copy: Callable[[], keras.Model] | None  #: builds the network once more; None: the user's own
     directory: RunDirectory
     console: Console
+    why_precision: str
 
     def run(self, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
         """Train, choose, test, save, report."""
         recipe, console = self.recipe, self.console
-        outputs = self.model.output_shape[-1]
-        batches, steps = self.problem.training(recipe, self.plan.input_shape[:2], outputs)
-        objective.compile_model(self.model, optimizer(recipe, steps, self.model), jit=recipe.jit)
         self.directory.write_recipe(recipe, self.problem)
-        report.header(console, recipe, self.problem, self.plan, self.model, self.directory.path)
+        report.header(
+            console,
+            recipe,
+            self.problem,
+            self.plan,
+            self.model,
+            self.directory.path,
+            self.why_precision,
+        )
         best = BestWeights(self.directory.best_weights, self.problem.sizes["validation"])
+        trained = engine(self.model, recipe, self.feed, self.steps, self.copy)
         started = time.perf_counter()
-        history = self._fit(objective.smoothed(batches, recipe), steps, [best, *callbacks])
+        try:
+            history = self._fit(trained.model, [best, *callbacks])
+        finally:
+            best.write()
         seconds = time.perf_counter() - started
         self._check_finite(history, best)
         if recipe.select == "best":
             best.restore()
+        done, self.model = trained.function.step, trained.hand_out()
+        if self.model is not trained.model:  # compiled, as the user would expect of a trained one
+            objective.compile_model(self.model, optimizers.optimizer(recipe, self.steps))
         test = None
         if self.problem.sizes["test"]:
             test = evaluate_model(self.model, self._evaluation("test"))
             write_scalar(self.directory.path, "test_accuracy", test.accuracy)
-        result = self._result(history, seconds, best, test)
+        result = self._result(history, seconds, done, best, test)
         self.directory.write_result(self.model, result)
         report.results(console, result, self.problem.class_names, self.directory.path)
         return Run(
@@ -156,22 +201,19 @@ class _Task:
         )
 
     def _fit(
-        self,
-        batches: tf.data.Dataset,
-        steps: int,
-        callbacks: Sequence[keras.callbacks.Callback],
+        self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]
     ) -> dict[str, list[float]]:
         progress = Progress(self.console)
         try:
-            history = self.model.fit(
-                batches,
+            history = model.fit(
+                self.feed.steps,
                 epochs=self.recipe.epochs,
-                steps_per_epoch=steps,
+                steps_per_epoch=self.steps,
                 validation_data=self._evaluation("validation"),
                 callbacks=[
                     Meter(self.problem.sizes["train"]),
                     *callbacks,
-                    *self._recorders(),
+                    *self._recorders(model),
                     progress,
                 ],
                 shuffle=False,  # the batches come in their order
@@ -185,11 +227,11 @@ class _Task:
             progress.close()
         return {name: [float(v) for v in values] for name, values in history.history.items()}
 
-    def _recorders(self) -> list[keras.callbacks.Callback]:
+    def _recorders(self, model: keras.Model) -> list[keras.callbacks.Callback]:
         recipe, callbacks = self.recipe, keras.callbacks
         texts = {
             "recipe": report.recipe_markdown(recipe),
-            "model": report.model_markdown(self.model),
+            "model": report.model_markdown(model),
         }
         recorders = [
             TensorBoard(
@@ -226,6 +268,7 @@ class _Task:
         self,
         history: dict[str, list[float]],
         seconds: float,
+        steps: int,
         best: BestWeights,
         test: Evaluation | None,
     ) -> dict[str, Any]:
@@ -240,7 +283,7 @@ class _Task:
             "validation_loss": kept["val_loss"],
             "epochs": epochs,
             "kept_epoch": best.epoch if self.recipe.select == "best" else epochs,
-            "steps": int(self.model.optimizer.iterations.numpy()),
+            "steps": steps,
             "seconds": seconds,
             "seconds_per_epoch": seconds / epochs,
             # The first epoch traces the step.

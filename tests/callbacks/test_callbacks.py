@@ -103,14 +103,32 @@ class TestBestWeights:
         best.on_epoch_end(0, {"val_accuracy": 0.5, "val_loss": 1.0})
         before = best.path.read_bytes()
         monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1))
-        with pytest.raises(OSError, match="No space left to write"):
+
+        def epoch():
             best.on_epoch_end(1, {"val_accuracy": 0.9, "val_loss": 1.0})
+            best.write()  # where the epoch was too short to write again
+
+        with pytest.raises(OSError, match="No space left to write"):
+            epoch()
         assert best.path.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
 
     def test_leaves_one_file(self, tmp_path):
         self.follow(tmp_path, [(0.5, 1.0), (0.6, 1.0)])
         assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
+    def test_the_file_follows_and_the_model_stays_as_it_is(self, tmp_path):
+        """Best in the second of three: its weights are in the file, the last in the model."""
+        model, _ = small_fit([], epochs=1)
+        best = BestWeights(tmp_path / "best.weights.h5", images=100)
+        best.set_model(model)
+        for epoch, accuracy in enumerate((0.5, 0.9, 0.5)):
+            model.set_weights([np.full(w.shape, epoch + 1.0) for w in model.weights])
+            best.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": 1.0})
+        best.on_train_end()
+        assert all((weight.numpy() == 3).all() for weight in model.weights)
+        model.load_weights(best.path)
+        assert all((weight.numpy() == 2).all() for weight in model.weights)
 
 
 class TestTensorBoard:

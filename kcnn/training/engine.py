@@ -1,0 +1,132 @@
+"""A compiled model with its training function; the next training of the same network reuses it.
+
+Tracing a training step takes seconds, a short training less. What a trace fixes is in its key: the
+network with its normalisation, how batches are made, the kind of optimiser. Rates, momentum, decay,
+seeds, weights and images of the same shapes come in from outside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+
+from kcnn.data import Feed
+from kcnn.startup import keras
+from kcnn.training import objective, optimizers
+from kcnn.training.recipe import Recipe
+from kcnn.training.steps import TrainFunction
+
+#: Engines that are kept, the latest used, for networks of up to so many weights: each keeps its own
+#: copy of them and of the optimiser's state.
+_KEPT, _LARGEST = 4, 32_000_000
+
+_engines: OrderedDict[tuple, Engine] = OrderedDict()
+
+
+class Engine:
+    """A compiled model that `fit` trains, many steps to a call.
+
+    Attributes:
+        model: Compiled; its `train_function` is `function`.
+        function: Makes the batches and runs the steps.
+    """
+
+    def __init__(
+        self, model: keras.Model, recipe: Recipe, feed: Feed, steps_per_epoch: int
+    ) -> None:
+        self.model = model
+        self.state = list(model.variables)  # weights, statistics, seeds
+        objective.compile_model(
+            model,
+            optimizers.optimizer(recipe, steps_per_epoch),
+            jit=recipe.jit,
+            steps_per_execution=recipe.steps_per_execution,
+        )
+        model.optimizer.build(model.trainable_variables)
+        self._scalars = {v.path: v.numpy() for v in model.optimizer.variables if not v.shape}
+        batch = objective.smoothed(feed.batch, recipe.label_smoothing)
+        self.function = model.train_function = TrainFunction(model, batch, steps_per_epoch)
+        self.function.resident = feed.resident
+        self.key: tuple | None = None  # under which it is kept, if it is
+        self.copy: Callable[[], keras.Model] | None = None
+
+    def restart(self, model: keras.Model, recipe: Recipe, feed: Feed, steps_per_epoch: int) -> None:
+        """Begin again, with the weights of `model` and the numbers of `recipe`."""
+        copy_state(list(model.variables), self.state)
+        optimizer = self.model.optimizer
+        for variable in optimizer.variables:
+            variable.assign(self._scalars.get(variable.path, keras.ops.zeros(variable.shape)))
+        optimizers.set_numbers(optimizer, recipe, steps_per_epoch)
+        self.function.resident, self.function.step = feed.resident, 0
+        self.function.steps_per_epoch = steps_per_epoch
+
+    def serves(self, network: str) -> bool:
+        """Whether no callback has compiled the model anew or changed its layers meanwhile."""
+        return self.model.train_function is self.function and _described(self.model) == network
+
+    def hand_out(self) -> keras.Model:
+        """The trained model, for the caller to keep; the engine stays for the next training."""
+        self.function.resident = ()
+        if self.key is None:
+            return self.model
+        model, self.copy = self.copy(), None  # what builds it holds the data
+        copy_state(self.state, list(model.variables))
+        _engines[self.key] = self
+        while len(_engines) > _KEPT:
+            _engines.popitem(last=False)
+        return model
+
+
+def copy_state(source: list[keras.Variable], target: list[keras.Variable]) -> None:
+    """Assign the values of one copy of a network to another."""
+    for variable, value in zip(target, source, strict=True):
+        variable.assign(value.value)
+
+
+def engine(
+    model: keras.Model,
+    recipe: Recipe,
+    feed: Feed,
+    steps_per_epoch: int,
+    copy: Callable[[], keras.Model] | None,
+) -> Engine:
+    """An engine that trains what `model` is now; `Engine.hand_out` gives the trained model.
+
+    Args:
+        model: The network, with its initial weights.
+        recipe: Resolved.
+        feed: Whose batches the engine will take.
+        steps_per_epoch: Of the feed.
+        copy: Builds the same network once more; None for a model that is to be trained itself.
+    """
+    if copy is None or model.count_params() > _LARGEST:
+        return Engine(model, recipe, feed, steps_per_epoch)
+    network = _described(model)
+    key = (network, feed.key, *_fixed(recipe))
+    found = _engines.pop(key, None)  # taken out while it trains: a training within finds none
+    if found and found.serves(network):
+        found.restart(model, recipe, feed, steps_per_epoch)
+    else:
+        found = Engine(model, recipe, feed, steps_per_epoch)
+    found.key, found.copy = key, copy if found.model is model else lambda: model
+    return found
+
+
+def _fixed(recipe: Recipe) -> tuple:
+    """What of the recipe a trace fixes, beside the network and the batches."""
+    return (
+        optimizers.traits(recipe),
+        recipe.label_smoothing,
+        recipe.steps_per_execution,
+        recipe.precision,
+        recipe.jit,
+    )
+
+
+def _described(model: keras.Model) -> str:
+    """The network as text, the same for every copy: names that Keras counts on do not matter."""
+    text = json.dumps(model.get_config(), default=str, sort_keys=True)
+    for index, operation in enumerate(model.operations):
+        text = text.replace(f'"{operation.name}"', f'"#{index}"')
+    return text.replace(f'"{model.name}"', '""')
