@@ -1,0 +1,201 @@
+"""The benchmarks' harness: its protocol with contenders that only sleep, and its arithmetic."""
+
+import importlib.util
+import itertools
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
+
+from benchmarks import contest, machine, pictures, rows, scaling, step  # noqa: E402
+
+#: Sleeps MS milliseconds a step; its loss falls by FALL a step.
+SLEEPER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from benchmarks.seat import serve
+ms, fall, parameters = {ms}, {fall}, {parameters}
+done = 0
+def run(steps):
+    global done
+    print("chatter")
+    time.sleep(steps * ms / 1000)
+    done += steps
+    return {{"loss": 10.0 - fall * done}}
+serve(run, batch=8, parameters=parameters, longest={longest})
+"""
+
+
+def sleeper(name, ms=2.0, fall=0.01, parameters=100, longest=1000):
+    code = SLEEPER.format(root=str(ROOT), ms=ms, fall=fall, parameters=parameters, longest=longest)
+    return contest.Contender(name, [sys.executable, "-c", code])
+
+
+def entry(name, speeds, losses=(2.0, 1.0), parameters=100, batch=10):
+    """A contender that did one step in each window, at `speeds` images per second."""
+    windows = [{"steps": 1, "seconds": batch / speed, "busy_before": 0.0} for speed in speeds]
+    for window in windows:
+        window["loss"] = losses[-1]
+    first = {"steps": 1, "seconds": 1.0, "loss": losses[0]}
+    return contest.Entry(name, {"batch": batch, "parameters": parameters}, first, windows)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """No waiting for an idle machine: tests run beside each other."""
+    monkeypatch.setattr(contest, "idle", lambda: 0.25)
+
+
+def test_contenders_run_in_turn_and_are_timed(hasty):
+    entries = contest.contest([sleeper("quick", 1), sleeper("slow", 4)], windows=3, seconds=0.1)
+    quick, slow = entries
+    assert [len(e.windows) for e in entries] == [3, 3]
+    for entry_, ms in ((quick, 1), (slow, 4)):
+        for window in entry_.windows:
+            assert window["seconds"] >= window["steps"] * ms / 1000
+            assert window["busy_before"] == 0.25
+            assert window["memory"] > 1e6
+    assert quick.windows[0]["steps"] > slow.windows[0]["steps"]  # windows last alike
+    # The loss says how many steps lay before: warm-up, then one window after the other.
+    done = [round((10.0 - w["loss"]) / 0.01) for w in quick.windows]
+    steps = quick.windows[0]["steps"]
+    assert [b - a for a, b in itertools.pairwise(done)] == [steps, steps]
+    contest.check(entries)
+
+
+def test_windows_end_with_the_epoch(hasty):
+    (short,) = contest.contest([sleeper("short", 1, longest=5)], windows=2, seconds=0.1)
+    assert [window["steps"] for window in short.windows] == [5, 5]
+
+
+def test_a_contender_that_fails_is_named_with_its_last_words(hasty):
+    broken = contest.Contender("broken", [sys.executable, "-c", "raise OSError('no such luck')"])
+    with pytest.raises(contest.Refused, match=r"(?s)broken ended with code 1.*no such luck"):
+        contest.contest([sleeper("whole"), broken], windows=1, seconds=0.05)
+
+
+def test_a_contender_that_dies_in_a_window_is_named(hasty):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from benchmarks.seat import serve; "
+    code += "serve(lambda steps: sys.exit('out of memory'), batch=1, parameters=1)"
+    dying = contest.Contender("dying", [sys.executable, "-c", code])
+    with pytest.raises(contest.Refused, match=r"(?s)dying.*out of memory"):
+        contest.contest([dying], windows=1, seconds=0.05)
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(contest.Refused, match=r"parameter counts differ.*101"):
+        contest.check([entry("a", [1.0]), entry("b", [1.0], parameters=101)])
+    contest.check([entry("a", [1.0]), entry("b", [1.0], parameters=101)], tolerance=0.01)
+
+
+@pytest.mark.parametrize("losses", [(2.0, 2.0), (2.0, math.nan), (math.inf, 1.0)])
+def test_a_loss_that_does_not_fall_is_refused(losses):
+    with pytest.raises(contest.Refused, match="loss of b"):
+        contest.check([entry("a", [1.0]), entry("b", [1.0, 1.0], losses)])
+
+
+def test_figures_and_ratios():
+    entries = [
+        entry("kcnn", [100, 300, 200]),
+        entry("torch nhwc", [100, 100, 400]),
+        entry("torch nchw", [50, 90, 60]),
+    ]
+    kcnn, nhwc, nchw = contest.rows(entries, against="torch", flops=1e9, peak=800.0)
+    assert kcnn["median_images_per_second"] == 200
+    assert (kcnn["min_images_per_second"], kcnn["max_images_per_second"]) == (100, 300)
+    assert kcnn["spread"] == pytest.approx(1.0)
+    assert {row["reference"] for row in (kcnn, nhwc, nchw)} == {"torch nhwc"}
+    assert kcnn["ratio"] == pytest.approx(2.0)  # 200 / 100
+    assert kcnn["ratio_of_rounds"] == pytest.approx(1.0)  # of 1, 3 and 1/2
+    assert nchw["ours_against_it"] == pytest.approx(200 / 60)
+    assert kcnn["gflops"] == pytest.approx(200.0)
+    assert kcnn["share_of_peak"] == pytest.approx(0.25)
+    assert contest.rows(entries[:1], against="torch")[0]["ratio"] is None
+
+
+def test_a_busy_machine_is_waited_for(monkeypatch):
+    readings = iter([(0.0, 0.0), (0.9, 1.0), (0.9, 1.0), (0.91, 2.0)])
+    monkeypatch.setattr(machine, "cpu_times", lambda: next(readings))
+    monkeypatch.setattr(machine.time, "sleep", lambda seconds: None)
+    assert machine.idle(below=0.05, patience=100) == pytest.approx(0.01)
+
+
+def test_patience_ends(monkeypatch):
+    readings = iter([(0.0, 0.0), (0.9, 1.0)])
+    monkeypatch.setattr(machine, "cpu_times", lambda: next(readings))
+    assert machine.idle(below=0.05, patience=0) == pytest.approx(0.9)
+
+
+def test_the_file_holds_machine_figures_and_more(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "RESULTS", tmp_path)
+    monkeypatch.setattr(machine, "gpu", lambda: None)
+    lines = [{"name": "a", "speed": "1", "windows": [1.0, 2.0]}]
+    machine.report("some", "Some", ["name", "speed"], lines, notes="a note", peak={"float32": 1})
+    content = json.loads((tmp_path / "some.json").read_text())
+    assert content["rows"] == lines == machine.saved("some")
+    assert content["peak"] == {"float32": 1}
+    assert {"processor", "cores", "python", "keras", "torch", "date"} <= set(content["machine"])
+    printed = capsys.readouterr().out
+    assert "a note" in printed
+    assert "windows" not in printed
+
+
+def test_a_refused_row_is_a_line_of_its_own(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise contest.Refused("the parameter counts differ")
+
+    monkeypatch.setattr(contest, "contest", refuse)
+    (line,) = step.measured("lenet5-28", {"float32": 1.0}, None, 1, 1.0)
+    shown = step.shown(line)
+    assert [shown[column] for column in step._COLUMNS[:3]] == ["lenet5-28", "refused", ""]
+    assert "differ" in line["refused"]
+    assert "lenet5-28 is refused" in capsys.readouterr().err
+
+
+def test_the_images_can_be_learned():
+    images, labels = rows.synthetic(2000, (4, 4, 3), 1000)
+    assert (images.shape, images.dtype) == ((2000, 4, 4, 3), "uint8")
+    assert sorted(set(labels)) == [111 * k for k in range(10)]
+    mean = images.mean((1, 2))
+    within = max(mean[labels == k].std(0).max() for k in set(labels))
+    between = min(
+        abs(mean[labels == a].mean(0) - mean[labels == b].mean(0)).max()
+        for a in set(labels)
+        for b in set(labels)
+        if a < b
+    )
+    assert between > within
+
+
+def test_a_folder_of_pictures(tmp_path):
+    folder = pictures.write_folder(tmp_path / "images", 230, 8)
+    files = list(folder.rglob("*.jpg"))
+    assert len(files) == 230
+    assert len({path.stat().st_ino for path in files}) == 200
+
+
+def test_a_straight_line_has_the_exponent_one():
+    arrays = [{"images": n, "median_seconds": 2e-5 * n} for n in (10_000, 30_000, 100_000)]
+    arrays.insert(0, {"images": 1000, "median_seconds": 5.0})  # fixed cost: not counted
+    files = [{"files": n, "measured": {"steps": 1e8 + 80 * n}} for n in (1000, 10_000, 100_000)]
+    fit = scaling.slopes(arrays, files)
+    assert fit["exponent"] == pytest.approx(1.0)
+    assert fit["bytes_per_file"] == pytest.approx(80.0)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="needs PyTorch (extra bench)")
+@pytest.mark.parametrize("name", ["lenet5-28", "resnet20-32"])
+def test_pytorchs_networks_have_as_many_parameters_as_ours(name):
+    import kcnn
+    from benchmarks import torch_step
+
+    row = rows.ROWS[name]
+    card = kcnn.card(row.model, input_shape=row.input_shape, classes=row.classes, **row.options)
+    model, run = torch_step.training(row, "nhwc", 16, 64)
+    assert sum(p.numel() for p in model.parameters()) == card.parameters
+    assert math.isfinite(run(1)["loss"])
