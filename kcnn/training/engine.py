@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from kcnn.data import Feed
-from kcnn.startup import keras
-from kcnn.training import objective, optimizers
+from kcnn.startup import keras, tf
+from kcnn.training import network, objective, optimizers
 from kcnn.training.recipe import Recipe
 from kcnn.training.steps import TrainFunction
 
@@ -37,6 +37,7 @@ class Engine:
     ) -> None:
         self.model = model
         self.state = list(model.variables)  # weights, statistics, seeds
+        tf.random.set_seed(recipe.seed)  # for layers and callbacks of the user's own
         objective.compile_model(
             model,
             optimizers.optimizer(recipe, steps_per_epoch),
@@ -53,6 +54,8 @@ class Engine:
 
     def restart(self, model: keras.Model, recipe: Recipe, feed: Feed, steps_per_epoch: int) -> None:
         """Begin again, with the weights of `model` and the numbers of `recipe`."""
+        if not all(map(network.is_keras_own, network.leaves(model))):
+            tf.random.set_seed(recipe.seed)  # takes time: Keras' layers hold their own seeds
         copy_state(list(model.variables), self.state)
         optimizer = self.model.optimizer
         for variable in optimizer.variables:
@@ -61,9 +64,9 @@ class Engine:
         self.function.resident, self.function.step = feed.resident, 0
         self.function.steps_per_epoch = steps_per_epoch
 
-    def serves(self, network: str) -> bool:
+    def serves(self, described: str) -> bool:
         """Whether no callback has compiled the model anew or changed its layers meanwhile."""
-        return self.model.train_function is self.function and _described(self.model) == network
+        return self.model.train_function is self.function and _described(self.model) == described
 
     def hand_out(self) -> keras.Model:
         """The trained model, for the caller to keep; the engine stays for the next training."""
@@ -102,10 +105,10 @@ def engine(
     """
     if copy is None or model.count_params() > _LARGEST:
         return Engine(model, recipe, feed, steps_per_epoch)
-    network = _described(model)
-    key = (network, feed.key, *_fixed(recipe))
+    described = _described(model)
+    key = (described, feed.key, *_fixed(recipe))
     found = _engines.pop(key, None)  # taken out while it trains: a training within finds none
-    if found and found.serves(network):
+    if found and found.serves(described):
         found.restart(model, recipe, feed, steps_per_epoch)
     else:
         found = Engine(model, recipe, feed, steps_per_epoch)

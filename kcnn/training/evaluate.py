@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ from rich.progress import track
 from kcnn.folding import fold_batchnorm
 from kcnn.startup import keras, tf
 from kcnn.summary import cost
+from kcnn.training import network
 from kcnn.training.objective import cross_entropy, probabilities
 
 #: Batches that are still cheaper layer by layer than folding and tracing first. Break-even on two
@@ -81,14 +82,15 @@ def forward(model: keras.Model, batches: int) -> Callable[[Any], np.ndarray]:
     """
     if 0 <= batches <= _FEW:
         return lambda images: probabilities(model, model(images, training=False))
-    layers = list(_leaves(model))
+    layers = list(network.leaves(model))
     norm = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
-    network = fold_batchnorm(model) if norm and all(map(_is_keras_own, layers)) else model
+    own = all(map(network.is_keras_own, layers))
+    folded = fold_batchnorm(model) if norm and own else model
 
     @cache
     def traced(shape: tuple[int, ...], dtype: tf.DType) -> Callable[[tf.Tensor], tf.Tensor]:
         # A concrete function: calling a new tf.function for every model makes TensorFlow warn.
-        function = tf.function(lambda images: network(images, training=False), autograph=False)
+        function = tf.function(lambda images: folded(images, training=False), autograph=False)
         return function.get_concrete_function(tf.TensorSpec((None, *shape), dtype))
 
     def run(images: Any) -> np.ndarray:
@@ -104,7 +106,7 @@ def batch_size_for(model: keras.Model) -> int:
 
     Throughput hardly rises beyond: `python -m benchmarks.inference --batches` shows it.
     """
-    if not all(map(_is_keras_own, _leaves(model))):
+    if not all(map(network.is_keras_own, network.leaves(model))):
         return _UNKNOWN
     fitting = _MEMORY // max(cost(model).activation_memory(), 1)
     return min(1 << max(fitting, 1).bit_length() - 1, _LARGEST)
@@ -117,19 +119,6 @@ def progress(
     shown = console is not None and console.is_terminal and not 0 <= count <= _FEW
     total = count if count >= 0 else None
     return track(batches, what, total, console=console, transient=True, disable=not shown)
-
-
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a model, nested models' in their place."""
-    for layer in model.layers:
-        nested = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
-        yield from _leaves(layer) if nested else (layer,)
-
-
-def _is_keras_own(layer: keras.layers.Layer) -> bool:
-    """Whether the layer's config says all there is; a Lambda's code is not copied from one."""
-    foreign = not type(layer).__module__.startswith("keras.")
-    return not foreign and not isinstance(layer, keras.layers.Lambda)
 
 
 def as_two_columns(labels: Any) -> np.ndarray:

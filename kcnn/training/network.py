@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kcnn import registry
 from kcnn.errors import GeometryError, InputError
@@ -47,7 +50,19 @@ def plan(recipe: Recipe, problem: Problem) -> Plan:
 
 def _card(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> Card:
     shape = (*size, problem.image_shape[2])
-    return card(recipe.model, input_shape=shape, classes=problem.outputs, **recipe.model_options)
+    builder = registry.lookup(recipe.model).builder
+    return _known_card(
+        builder, recipe.model, shape, problem.outputs, json.dumps(recipe.model_options)
+    )
+
+
+@lru_cache(maxsize=64)
+def _known_card(
+    builder: Callable, model: str, shape: tuple[int, int, int], classes: int, options: str
+) -> Card:
+    """The card, kept for the next training; `builder` tells apart what took one name in turn."""
+    del builder
+    return card(model, input_shape=shape, classes=classes, **json.loads(options))
 
 
 def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:
@@ -124,3 +139,16 @@ def own_plan(model: keras.Model, problem: Problem) -> Plan:
             f"the model with a fixed input_shape."
         )
     return Plan((height, width, channels), None, cost(model).macs)
+
+
+def leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model, nested models' in their place."""
+    for layer in model.layers:
+        nested = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+        yield from leaves(layer) if nested else (layer,)
+
+
+def is_keras_own(layer: keras.layers.Layer) -> bool:
+    """Whether the layer's config says all there is; a Lambda's code is not copied from one."""
+    foreign = not type(layer).__module__.startswith("keras.")
+    return not foreign and not isinstance(layer, keras.layers.Lambda)
