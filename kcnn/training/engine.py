@@ -45,7 +45,8 @@ class Engine:
             steps_per_execution=recipe.steps_per_execution,
         )
         model.optimizer.build(model.trainable_variables)
-        self._scalars = {v.path: v.numpy() for v in model.optimizer.variables if not v.shape}
+        own = model.optimizer.variables  # rate, count, loss scale; slots, which begin at zero
+        self._scalars = {v.path: v.numpy() for v in own if len(v.shape) == 0}
         batch = objective.smoothed(feed.batch, recipe.label_smoothing)
         self.function = model.train_function = TrainFunction(model, batch, steps_per_epoch)
         self.function.resident = feed.resident

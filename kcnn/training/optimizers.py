@@ -37,8 +37,9 @@ class SGD(_Decay, keras.optimizers.SGD):
         """Make the momentum of each variable, where there is momentum."""
         if not self.built:
             super().build(variables)
-            own = self.momentums or variables  # without momentum nobody asks
-            self._momentum_of = {id(v.value): m for v, m in zip(variables, own, strict=True)}
+            # A lookup, not the dict: Keras counts variables in a dict as the optimiser's own.
+            pairs = zip(variables, self.momentums, strict=bool(self.momentum))
+            self._momentum_of = {id(v.value): m for v, m in pairs}.__getitem__
 
     def update_step(self, gradient: Any, variable: tf.Variable, rate: Any) -> None:
         """One step: v = m v - r g; w += v, or by Nesterov w += m v - r g."""
@@ -49,7 +50,7 @@ class SGD(_Decay, keras.optimizers.SGD):
             return
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
-            accum=self._momentum_of[id(variable)].value.handle,
+            accum=self._momentum_of(id(variable)).value.handle,
             lr=rate,
             grad=gradient,
             momentum=self.numbers[0],
@@ -66,7 +67,7 @@ class Adam(_Decay, keras.optimizers.Adam):
             keras.optimizers.Optimizer.build(self, variables)
             slots = self.add_optimizer_variables(variables, ["momentum", "velocity"])
             own = zip(variables, *slots, strict=True)
-            self._moments_of = {id(v.value): moments for v, *moments in own}
+            self._moments_of = {id(v.value): moments for v, *moments in own}.__getitem__
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """One step of all variables."""
@@ -77,7 +78,7 @@ class Adam(_Decay, keras.optimizers.Adam):
     def update_step(self, gradient: Any, variable: tf.Variable, rate: Any) -> None:
         """One step of one variable (algorithm 1, in the order of its section 2's last lines)."""
         self.decay(variable, rate)
-        momentum, velocity = self._moments_of[id(variable)]
+        momentum, velocity = self._moments_of(id(variable))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum.value.handle,

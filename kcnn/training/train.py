@@ -209,6 +209,7 @@ class _Task:
         self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]
     ) -> dict[str, list[float]]:
         progress = Progress(self.console)
+        table = keras.callbacks.CSVLogger(str(self.directory.metrics))
         try:
             history = model.fit(
                 self.feed.steps,
@@ -219,6 +220,7 @@ class _Task:
                     Meter(self.problem.sizes["train"]),
                     *callbacks,
                     *self._recorders(model),
+                    table,
                     progress,
                 ],
                 shuffle=False,  # the batches come in their order
@@ -228,8 +230,9 @@ class _Task:
             progress.close()
             self.console.print(f"Interrupted; what there is stays in {self.directory.path}.")
             raise
-        finally:
+        finally:  # an exception does not reach callbacks
             progress.close()
+            table.on_train_end()
         return {name: [float(v) for v in values] for name, values in history.history.items()}
 
     def _recorders(self, model: keras.Model) -> list[keras.callbacks.Callback]:
@@ -245,7 +248,6 @@ class _Task:
                 hparams=report.hparams(recipe),
                 histogram_freq=int(recipe.histograms),
             ),
-            callbacks.CSVLogger(str(self.directory.metrics)),
             callbacks.TerminateOnNaN(),
         ]
         if recipe.early_stopping:
