@@ -23,6 +23,7 @@ _HOME = {
     "load_run": "kcnn.training.run",
     "named_recipe": "kcnn.training.recipes",
     "register": "kcnn.registry",
+    "resume": "kcnn.training.train",
     "train": "kcnn.training.train",
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -90,6 +90,26 @@ class Train(Recipe):
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was ended, to the same bits as if it never had been."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    epochs: int | None = None
+    """More epochs than before extend the run, a finished one, too."""
+    on_nan: Literal["stop", "retry"] | None = None
+    """When the loss is not finite; the default is the run's own."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Go on."""
+        from kcnn.training.train import resume
+
+        resume(self.run_directory, epochs=self.epochs, on_nan=self.on_nan)
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Evaluate a run on the test split, of its own data or of other data."""
 
@@ -145,13 +165,14 @@ _COMMANDS = {
     "list": List,
     "show": Show,
     "train": Train,
+    "resume": Resume,
     "evaluate": Evaluate,
     "predict": Predict,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 2 for bad input and 130 after Ctrl-C."""
+    """Run a command; the exit status is 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if arguments == ["--version"]:
@@ -161,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _parsed(arguments).run()
     except InputError as error:
         return _fail(str(error), 2, debug)
-    except (FloatingPointError, OSError) as error:  # OSError: a full disk, say
+    except (FloatingPointError, MemoryError, OSError) as error:  # OSError: a full disk, say
         return _fail(str(error), 1, debug)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130, debug)

@@ -15,3 +15,15 @@ class GeometryError(InputError):
 
 class VanishingError(GeometryError):
     """An image is smaller than the window that a layer slides over it."""
+
+
+class NonFiniteError(FloatingPointError):
+    """The loss of a training step, or a weight that it found, is not finite.
+
+    Attributes:
+        step: Number of that step, from 1, over all epochs.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step

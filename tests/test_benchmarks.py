@@ -7,12 +7,13 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
-from benchmarks import contest, machine, pictures, rows, scaling, step  # noqa: E402
+from benchmarks import contest, machine, pictures, rows, scaling, soak, step, swa, swa_cost  # noqa: E402
 
 #: Sleeps MS milliseconds a step; its loss falls by FALL a step.
 SLEEPER = """
@@ -186,6 +187,61 @@ def test_a_straight_line_has_the_exponent_one():
     fit = scaling.slopes(arrays, files)
     assert fit["exponent"] == pytest.approx(1.0)
     assert fit["bytes_per_file"] == pytest.approx(80.0)
+
+
+def arms(last, swa_, stale):
+    """The two trainings of a seed, by test accuracies; the second epoch was best on validation."""
+    raw = [{"validation": v, "test": t} for v, t in ((0.7, 0.6), (0.9, 0.8), (0.9, last))]
+    one = {"validation": 0.9, "test": 0.75}
+    final = {f"{name}, recalibrated": one for name in (swa.EMA, swa.LAST)}
+    ours = {swa.SWA: one | {"test": swa_}, swa.STALE: one | {"test": stale}}
+    return [
+        {"arm": "swa", "raw": raw, "averaged": [], "final": ours},
+        {"arm": "sgd", "raw": raw, "averaged": [one], "final": final},
+    ]
+
+
+def test_what_is_kept_of_trainings_with_and_without_averaging():
+    kept = swa.kept(arms(0.85, 0.9, 0.1))
+    assert (kept[swa.LAST], kept[swa.BEST], kept[swa.EMA]) == (0.85, 0.8, 0.75)
+    assert (kept[swa.SWA], kept[swa.STALE]) == (0.9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "word"),
+    [((1, 2, 3), "not decided"), ((2, 2, 3), "found"), ((-2, -2, -3), "reversed")],
+)
+def test_the_papers_ordering_is_judged_by_a_paired_t(gains, word):
+    last = [0.80, 0.82, 0.81]
+    averaged = [a + gain / 100 for a, gain in zip(last, gains, strict=True)]
+    line = swa.row(swa.SWA, averaged, last)
+    mean = sum(gains) / 3
+    error = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / 2 / 3)
+    assert (line["gain"], line["standard_error"]) == pytest.approx((mean, error))
+    assert line["t"] == pytest.approx(mean / error)
+    assert line["higher in"] == f"{sum(gain > 0 for gain in gains)} of 3"
+    stale = swa.row(swa.STALE, [0.1] * 3, last)
+    text = swa.verdict([swa.row(swa.LAST, last, last), line, stale])
+    assert f"last iterate: {word}" in text
+    assert "collapses" in text
+
+
+def test_differences_of_statistics_are_in_deviations_and_relative():
+    full = [(np.array([1.0, 2.0]), np.array([4.0, 1.0])), (np.array([0.0]), np.array([1.0]))]
+    part = [(np.array([2.0, 2.0]), np.array([5.0, 1.0])), (np.array([-1.0]), np.array([0.5]))]
+    found = swa_cost._differences(full, part)
+    assert found == {
+        "mean_average": 0.5,
+        "mean_largest": 1.0,
+        "variance_average": 0.25,
+        "variance_largest": 0.5,
+    }
+
+
+def test_a_soak_counts_runs_that_differ():
+    run = {"kills": 3, "in_saves": 1, "resumes": 2, "difference": None}
+    line = soak.row("swa", [run, run | {"difference": "checkpoint.step"}])
+    assert list(line.values()) == ["swa", 2, 6, 2, 4, 1]
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="needs PyTorch (extra bench)")

@@ -14,9 +14,10 @@ ROOT = Path(kcnn.__file__).parent
 #: From the base up; the modules and packages of one floor do not import each other.
 #: (The registry loads the families by name, through importlib: the one exception.)
 FLOORS = (
-    {"errors", "files", "startup"},
-    {"batchnorm", "checks", "registry"},
-    {"layers", "data", "folding", "summary"},
+    {"errors", "startup"},
+    {"files"},
+    {"archive", "batchnorm", "checks", "registry"},
+    {"layers", "data", "folding", "loading", "recalibration", "summary"},
     {"models", "weights"},
     {"callbacks", "interpret", "tables"},
     {"training", "tasks"},

@@ -52,7 +52,7 @@ def test_python_examples_run(tmp_path, monkeypatch):
         "val_ds": stream,
     }
     found = blocks("python")
-    assert len(found) == 3
+    assert len(found) == 4
     for block in found:
         exec(compile(block, "README.md", "exec"), names)
     assert names["run"].result["test_accuracy"] > 0.95

@@ -23,7 +23,7 @@ class BestWeights(keras.callbacks.Callback):
     one. Among accuracies that close the differences are chance (the rule of Breiman et al.
     1984, section 3.4.3), and the later weights are trained longer, at a smaller learning rate:
     on small validation splits the very highest accuracy belongs to some epoch by luck. An epoch
-    whose loss is not finite is never chosen.
+    whose loss or weights are not finite is never chosen.
 
     The weights are kept in memory, too. Where epochs are short the file follows behind, so that
     writing takes no more than a tenth of the time; it is up to date when training ends, and after
@@ -52,7 +52,20 @@ class BestWeights(keras.callbacks.Callback):
         self._behind = False  # the file, behind the weights in memory
         self._next_write = 0.0  # not before
 
+    def get_state(self) -> dict[str, Any]:
+        """Epoch, its logs and weights, and the highest accuracy."""
+        state = {"epoch": self.epoch, "logs": self.logs, "highest": self._highest}
+        return state | {"weights": self._weights}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put back what `get_state` gave; the file may be of another epoch, and is behind."""
+        self.epoch, self.logs, self._highest = state["epoch"], state["logs"], state["highest"]
+        self._weights = state["weights"]
+        self._behind = bool(self.epoch)
+
     def on_train_begin(self, logs: Logs = None) -> None:
+        self.epoch, self.logs, self._highest, self._weights = 0, {}, 0.0, []
+        self._behind = False
         self._next_write = time.perf_counter() + _SECONDS
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -63,7 +76,11 @@ class BestWeights(keras.callbacks.Callback):
         standard_error = math.sqrt(self._highest * (1.0 - self._highest) / self.images)
         if logs["val_accuracy"] < self._highest - standard_error:
             return
-        self._weights = self.model.get_weights()
+        weights = self.model.get_weights()
+        # Kernels that make zero of what is no number can hide it from the loss.
+        if not all(np.isfinite(w).all() for w in weights if w.dtype.kind not in "iub"):
+            return
+        self._weights = weights
         self.epoch, self.logs, self._behind = epoch + 1, dict(logs), True
         if time.perf_counter() >= self._next_write:
             self.write()

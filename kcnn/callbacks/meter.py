@@ -16,13 +16,32 @@ class Meter(keras.callbacks.Callback):
 
     Args:
         images: Images of one epoch.
+
+    Attributes:
+        total: Seconds of the whole training so far, validation included; also over a resume.
     """
 
     def __init__(self, images: int) -> None:
         super().__init__()
         self.images = images
-        self._start = 0.0
+        self._start = self._began = 0.0
         self._end: float | None = None
+
+    @property
+    def total(self) -> float:
+        return time.perf_counter() - self._began
+
+    def get_state(self) -> dict[str, float]:
+        """Seconds so far: the clocks of two processes have nothing in common."""
+        return {"seconds": time.perf_counter() - self._start, "total": self.total}
+
+    def set_state(self, state: dict[str, float]) -> None:
+        """Go on counting."""
+        now = time.perf_counter()
+        self._start, self._began = now - state["seconds"], now - state["total"]
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._began = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._start, self._end = time.perf_counter(), None

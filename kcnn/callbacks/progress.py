@@ -27,6 +27,14 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.console = console or Console()
         self._bars: Bars | None = None
+        self._done = 0  # epochs
+
+    def get_state(self) -> dict[str, int]:
+        """Nothing: lines that were shown stay shown."""
+        return {}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Nothing to do."""
 
     def on_train_begin(self, logs: Logs = None) -> None:
         epochs, steps = self.params["epochs"], self.params["steps"]
@@ -48,6 +56,7 @@ class Progress(keras.callbacks.Callback):
         self._bars.start()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._done = epoch
         self._bars.update(self._task, description=f"epoch {epoch + 1}/{self.params['epochs']}")
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
@@ -56,14 +65,13 @@ class Progress(keras.callbacks.Callback):
             return  # reading the logs waits for the device: ten times a second is enough
         self._shown = now
         steps = self.params["steps"] or 0
-        done = self._epochs_done() * steps + min(batch + 1, steps)
+        done = self._done * steps + min(batch + 1, steps)
         self._bars.update(
             self._task, completed=done, figures=f"loss {float((logs or {}).get('loss', 0)):.4f}"
         )
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
-        self._done = epoch + 1
         self._print(
             f"{epoch + 1}/{self.params['epochs']}",
             *(_figure(logs.get(name)) for name in ("loss", "accuracy", "val_loss", "val_accuracy")),
@@ -78,9 +86,6 @@ class Progress(keras.callbacks.Callback):
         """Remove the bar; also after an exception, which Keras does not report."""
         if self._bars is not None:
             self._bars.stop()
-
-    def _epochs_done(self) -> int:
-        return getattr(self, "_done", 0)
 
     def _print(self, *cells: str, style: str | None = None) -> None:
         self.console.print(_COLUMNS.format(*cells), style=style, highlight=False)

@@ -49,10 +49,15 @@ class TensorBoard(keras.callbacks.TensorBoard):
         self.hparams = {name: _plain(value) for name, value in (hparams or {}).items()}
         self._graph = write_graph
 
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: what it writes goes by the number of the epoch."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
+
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        import tensorflow as tf
-
         self._run_writer = tf.summary.create_file_writer(self.log_dir)
         with self._run_writer.as_default():
             for title, text in self.texts.items():

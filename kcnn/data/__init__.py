@@ -21,6 +21,7 @@ _HOME = {
     "Feed": "feed",
     "fill_cache": "feed",
     "evaluation_batches": "pipeline",
+    "feed_batches": "pipeline",
 }
 
 __all__ = list(_HOME)

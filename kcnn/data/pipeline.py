@@ -14,7 +14,7 @@ import numpy as np
 
 from kcnn.data.batch import targets, traced
 from kcnn.data.checks import check_split
-from kcnn.data.feed import PARALLEL_BATCHES, training_feed
+from kcnn.data.feed import PARALLEL_BATCHES, Feed, training_feed
 from kcnn.data.fetch import source
 from kcnn.data.images import ImageFiles
 from kcnn.data.order import as_written, plain_options, steps_per_epoch
@@ -22,7 +22,13 @@ from kcnn.data.splits import Split
 from kcnn.errors import InputError
 from kcnn.startup import tf
 
-__all__ = ["evaluation_batches", "statistics", "steps_per_epoch", "training_batches"]
+__all__ = [
+    "evaluation_batches",
+    "feed_batches",
+    "statistics",
+    "steps_per_epoch",
+    "training_batches",
+]
 
 _CHUNK = 256  # images that `statistics` holds at once
 
@@ -68,8 +74,13 @@ def training_batches(
         cache=cache,
         device="CPU:0",  # where tf.data runs: on a GPU every batch would be copied back
     )
-    batch = traced(feed.batch)
-    return _mapped(feed.steps, lambda element: batch(element, feed.resident))
+    return feed_batches(feed)
+
+
+def feed_batches(feed: Feed, count: int | None = None) -> tf.data.Dataset:
+    """The batches of a feed, the first `count` of them, as a dataset."""
+    batch, steps = traced(feed.batch), feed.steps if count is None else feed.steps.take(count)
+    return _mapped(steps, lambda element: batch(element, feed.resident))
 
 
 def evaluation_batches(

@@ -63,9 +63,11 @@ def resolve(
             f"batch_size={min(32, images)} or less."
         )
     few = images < 5000
+    epochs = recipe.epochs or _epochs(few, colour)
+    _check_averaging(recipe, epochs)
     decay = own["weight_decay"] * (3 if few else 1)
     filled = {
-        "epochs": _epochs(few, colour),
+        "epochs": epochs,
         "batch_size": batch_size,
         "optimizer": optimizer,
         "learning_rate": rate,
@@ -83,6 +85,18 @@ def resolve(
 
 def _epochs(few: bool, colour: bool) -> int:
     return 30 if few or colour else 12
+
+
+def _check_averaging(recipe: Recipe, epochs: int) -> None:
+    if recipe.swa_start is None:
+        return
+    averaged = epochs - round(recipe.swa_start * epochs)
+    if averaged // recipe.swa_every < 2:
+        raise InputError(
+            f"swa_start={recipe.swa_start} leaves {averaged} of {epochs} epochs to average, in "
+            f"which snapshots every {recipe.swa_every} do not fit twice. Train for more epochs, "
+            f"start earlier, or take more snapshots."
+        )
 
 
 def _momentum(recipe: Recipe, optimizer: str) -> float | None:

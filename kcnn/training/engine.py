@@ -30,12 +30,13 @@ class Engine:
     Attributes:
         model: Compiled; its `train_function` is `function`.
         function: Makes the batches and runs the steps.
+        feed: Whose batches they are.
     """
 
     def __init__(
         self, model: keras.Model, recipe: Recipe, feed: Feed, steps_per_epoch: int
     ) -> None:
-        self.model = model
+        self.model, self.feed = model, feed
         self.state = list(model.variables)  # weights, statistics, seeds
         tf.random.set_seed(recipe.seed)  # for layers and callbacks of the user's own
         objective.compile_model(
@@ -62,16 +63,16 @@ class Engine:
         for variable in optimizer.variables:
             variable.assign(self._scalars.get(variable.path, keras.ops.zeros(variable.shape)))
         optimizers.set_numbers(optimizer, recipe, steps_per_epoch)
-        self.function.resident, self.function.step = feed.resident, 0
+        self.feed, self.function.resident, self.function.step = feed, feed.resident, 0
         self.function.steps_per_epoch = steps_per_epoch
 
-    def serves(self, described: str) -> bool:
+    def serves(self, text: str) -> bool:
         """Whether no callback has compiled the model anew or changed its layers meanwhile."""
-        return self.model.train_function is self.function and _described(self.model) == described
+        return self.model.train_function is self.function and described(self.model) == text
 
     def hand_out(self) -> keras.Model:
         """The trained model, for the caller to keep; the engine stays for the next training."""
-        self.function.resident = ()
+        self.feed, self.function.resident = None, ()
         if self.key is None:
             return self.model
         model, self.copy = self.copy(), None  # what builds it holds the data
@@ -106,10 +107,10 @@ def engine(
     """
     if copy is None or model.count_params() > _LARGEST:
         return Engine(model, recipe, feed, steps_per_epoch)
-    described = _described(model)
-    key = (described, feed.key, *_fixed(recipe))
+    text = described(model)
+    key = (text, feed.key, *_fixed(recipe))
     found = _engines.pop(key, None)  # taken out while it trains: a training within finds none
-    if found and found.serves(described):
+    if found and found.serves(text):
         found.restart(model, recipe, feed, steps_per_epoch)
     else:
         found = Engine(model, recipe, feed, steps_per_epoch)
@@ -128,7 +129,7 @@ def _fixed(recipe: Recipe) -> tuple:
     )
 
 
-def _described(model: keras.Model) -> str:
+def described(model: keras.Model) -> str:
     """The network as text, the same for every copy: names that Keras counts on do not matter."""
     text = json.dumps(model.get_config(), default=str, sort_keys=True)
     for index, operation in enumerate(model.operations):

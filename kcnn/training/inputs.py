@@ -74,8 +74,8 @@ def _from_data(data: Data, recipe: Recipe) -> Problem:
     def label_options(outputs: int) -> dict[str, Any]:
         return {"classes": data.classes, "binary": outputs == 1}
 
-    def training(recipe: Recipe, size: tuple[int, int], outputs: int) -> tuple[Feed, int]:
-        feed = training_feed(
+    def training(recipe: Recipe, size: tuple[int, int], outputs: int, start: int) -> Feed:
+        return training_feed(
             data.train,
             recipe.batch_size,
             seed=recipe.seed,
@@ -83,10 +83,10 @@ def _from_data(data: Data, recipe: Recipe) -> Problem:
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
             image_size=image_size(size),
+            start=start,
             cache=recipe.cache,
             **label_options(outputs),
         )
-        return feed, steps_per_epoch(len(data.train), recipe.batch_size)
 
     def evaluation(
         part: str, batch_size: int, size: tuple[int, int], outputs: int
@@ -123,6 +123,7 @@ def _from_data(data: Data, recipe: Recipe) -> Problem:
         fingerprint=data.fingerprint,
         batch_size=None,
         statistics=cache(lambda size: statistics(data.train, image_size=image_size(size))),
+        steps=lambda recipe: steps_per_epoch(len(data.train), recipe.batch_size),
         training=training,
         evaluation=evaluation,
         fill_cache=fill if files else None,

@@ -37,6 +37,14 @@ def compile_model(
     )
 
 
+def build_metrics(model: keras.Model) -> None:
+    """Let Keras make the variables of compiled metrics, which it does at the first batch."""
+    images = ops.zeros((1, *(side or 1 for side in model.input_shape[1:])))
+    outputs = ops.zeros((1, model.output_shape[-1]))
+    model.compute_metrics(images, outputs, outputs)
+    model.reset_metrics()
+
+
 def hits(y_true: Any, y_pred: Any, logits: bool = False) -> Any:
     """Whether each prediction is right: (N, K) and (N, K) -> (N,) of 0.0 and 1.0.
 

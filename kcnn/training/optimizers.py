@@ -15,7 +15,7 @@ from typing import Any
 
 from kcnn.startup import keras, tf
 from kcnn.training.recipe import Recipe
-from kcnn.training.schedules import Rate, learning_rate, warmup_steps
+from kcnn.training.schedules import Rate, learning_rate, swa_steps, warmup_steps
 
 
 class _Decay:
@@ -105,14 +105,17 @@ class RMSprop(_Decay, keras.optimizers.RMSprop):
 def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The recipe's optimiser."""
     rate, momentum = learning_rate(recipe, steps_per_epoch), recipe.momentum or 0.0
-    made = {
-        "sgd": lambda: SGD(rate),
-        "momentum": lambda: SGD(rate, momentum=momentum),
-        "nesterov": lambda: SGD(rate, momentum=momentum, nesterov=True),
-        "rmsprop": lambda: RMSprop(rate, momentum=momentum),
-        "adam": lambda: Adam(rate),
-        "adamw": lambda: Adam(rate),
-    }[recipe.optimizer]()
+    make, options = {
+        "sgd": (SGD, {}),
+        "momentum": (SGD, {"momentum": momentum}),
+        "nesterov": (SGD, {"momentum": momentum, "nesterov": True}),
+        "rmsprop": (RMSprop, {"momentum": momentum}),
+        "adam": (Adam, {}),
+        "adamw": (Adam, {}),
+    }[recipe.optimizer]
+    if recipe.ema is not None:
+        options |= {"use_ema": True, "ema_momentum": recipe.ema}
+    made = make(rate, **options)
     made.schedule = rate if isinstance(rate, Rate) else None
     made.numbers = tf.Variable([momentum, recipe.weight_decay], trainable=False, dtype=tf.float32)
     made.decays = recipe.weight_decay > 0
@@ -122,9 +125,10 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimize
 def traits(recipe: Recipe) -> tuple:
     """What of the recipe's optimiser a trace fixes; all else `set_numbers` changes."""
     fixed = recipe.momentum if recipe.optimizer == "rmsprop" else bool(recipe.momentum)
-    scheduled = recipe.schedule if recipe.schedule != "constant" else bool(recipe.warmup)
+    rated = recipe.warmup or recipe.swa_learning_rate is not None
+    scheduled = recipe.schedule if recipe.schedule != "constant" else bool(rated)
     optimizer = "adam" if recipe.optimizer == "adamw" else recipe.optimizer
-    return optimizer, fixed, scheduled, recipe.weight_decay > 0
+    return optimizer, fixed, scheduled, recipe.weight_decay > 0, recipe.ema
 
 
 def set_numbers(made: keras.optimizers.Optimizer, recipe: Recipe, steps_per_epoch: int) -> None:
@@ -135,4 +139,5 @@ def set_numbers(made: keras.optimizers.Optimizer, recipe: Recipe, steps_per_epoc
         made.learning_rate = recipe.learning_rate
     else:
         warmup = warmup_steps(recipe, steps_per_epoch)
-        made.schedule.set(recipe.learning_rate, recipe.epochs * steps_per_epoch, warmup)
+        steps, swa = recipe.epochs * steps_per_epoch, swa_steps(recipe, steps_per_epoch)
+        made.schedule.set(recipe.learning_rate, steps, warmup, swa)

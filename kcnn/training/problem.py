@@ -29,8 +29,10 @@ class Problem:
     batch_size: int | None  #: of a stream that is batched already
     #: (H, W) the network sees -> mean (C,), variance (C,) of the training split
     statistics: Callable[[tuple[int, int]], tuple[np.ndarray, np.ndarray]]
-    #: (recipe, (H, W), outputs) -> the feed of steps without end, steps per epoch
-    training: Callable[[Recipe, tuple[int, int], int], tuple[Feed, int]]
+    #: recipe -> steps of an epoch
+    steps: Callable[[Recipe], int]
+    #: (recipe, (H, W), outputs, start) -> the feed of the steps from `start` on, without end
+    training: Callable[[Recipe, tuple[int, int], int, int], Feed]
     #: (split, batch size, (H, W), outputs) -> batches in stored order
     evaluation: Callable[[str, int, tuple[int, int], int], tf.data.Dataset]
 

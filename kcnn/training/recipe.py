@@ -67,7 +67,25 @@ class Recipe:
     early_stopping: int | None = None
     """Stop after so many epochs without a lower validation loss."""
     select: Literal["best", "last"] = "best"
-    """Weights to keep: of the epoch that was best on validation, or of the last."""
+    """Weights to keep: of the epoch that was best on validation, or of the last. Weight averaging
+    keeps the average."""
+    swa_start: float | None = None
+    """Stochastic weight averaging from this share of training on, in (0, 1); open: none."""
+    swa_learning_rate: float | None = None
+    """Learning rate while weights are averaged; the default leaves the schedule alone."""
+    swa_every: int = 1
+    """Epochs from one averaged snapshot to the next."""
+    swa_anneal: float = 1.0
+    """Epochs over which the learning rate goes from the schedule's to swa_learning_rate."""
+    swa_validation: bool = False
+    """Validate the average after each epoch, too, with its own BatchNorm statistics."""
+    ema: float | None = None
+    """Momentum of an exponential moving average of the weights, in (0, 1), such as 0.99."""
+    checkpoint_every: str | None = None
+    """Save all of the training every so many steps (500) or so much time (90 s, 5 min); open: at
+    the end of epochs, as often as it costs next to nothing."""
+    on_nan: Literal["stop", "retry"] = "stop"
+    """When the loss is not finite: stop, or go back one checkpoint with a tenth of the rate."""
     image_size: tuple[int, int] | None = None
     """Height and width the network sees; the default is the data's own where it can."""
     batchnorm: bool | None = None
@@ -190,6 +208,18 @@ def _validation(recipe: Recipe) -> None:
         )
 
 
+def _averaging(recipe: Recipe) -> None:
+    if recipe.swa_start is None and (recipe.swa_learning_rate or recipe.swa_validation):
+        raise InputError(
+            "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
+            "swa_start, such as 0.75."
+        )
+    if recipe.swa_start is not None and recipe.ema is not None:
+        raise InputError(
+            f"One average at a time: received swa_start={recipe.swa_start} and ema={recipe.ema}."
+        )
+
+
 def _folder_name(recipe: Recipe) -> None:
     name = recipe.name
     if name is not None and (not name or name in (".", "..") or "/" in name or "\0" in name):
@@ -202,6 +232,7 @@ _RANGES = (
     _whole("seed", 0),
     _whole("early_stopping", 1),
     _whole("steps_per_execution", 1),
+    _whole("swa_every", 1),
     _between("seed", 0, 2**31, "a whole number from 0 to 2^31 - 1"),
     _between("learning_rate", 1e-12, math.inf, "a number above 0"),
     _between("warmup", 0, math.inf, "a number of epochs from 0 up"),
@@ -217,6 +248,12 @@ _RANGES = (
     _choice("augment", Augment),
     _choice("precision", Precision),
     _choice("select", Literal["best", "last"]),
+    _choice("on_nan", Literal["stop", "retry"]),
+    _between("swa_start", 1e-12, 1, "a share of training between 0 and 1"),
+    _between("swa_learning_rate", 1e-12, math.inf, "a number above 0"),
+    _between("swa_anneal", 0, math.inf, "a number of epochs from 0 up"),
+    _between("ema", 1e-12, 1, "a momentum between 0 and 1, such as 0.99"),
+    _averaging,
     _choice("stem", Literal["auto", "imagenet", "cifar"]),
     _image_size,
     _folder_name,

@@ -15,7 +15,7 @@ from rich.text import Text
 from kcnn.summary import cost
 from kcnn.tables import shape_text, si
 from kcnn.training.recipe import Recipe
-from kcnn.training.run import device_name
+from kcnn.training.run import device_name, versions
 
 if TYPE_CHECKING:
     import keras
@@ -24,36 +24,43 @@ if TYPE_CHECKING:
     from kcnn.training.inference import Prediction
     from kcnn.training.network import Plan
     from kcnn.training.problem import Problem
+    from kcnn.training.task import Task
 
 
-def header(
-    console: Console,
-    recipe: Recipe,
-    problem: Problem,
-    plan: Plan,
-    model: keras.Model,
-    directory: Path,
-    why_precision: str,
-) -> None:
-    """What is about to be trained, on what, and where it goes."""
-    counts = cost(model)
+def header(task: Task, model: keras.Model, start: int) -> None:
+    """What is about to be trained, on what, where it goes, and from which step on."""
+    counts, recipe, problem = cost(model), task.recipe, task.problem
     rows = {
         "model": f"{model.name}  {counts.parameters:,} parameters, {si(counts.macs)} MACs an image",
         "data": f"{problem.name}  {_sizes(problem)}; {problem.classes} classes",
         "": problem.provenance,
-        "images": _images(problem, plan),
+        "images": _images(problem, task.plan),
         "recipe": _recipe_line(recipe),
         "device": device_name(),
-        "steps": _steps(recipe, why_precision),
-        "run": str(directory),
+        "steps": _steps(recipe, task.why_precision),
+        "run": str(task.directory.path),
     }
+    if start:
+        epoch, total = start // task.steps, recipe.epochs * task.steps
+        rows["resumed"] = f"behind step {start:,} of {total:,}, in epoch {epoch + 1}"
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold cyan")
     grid.add_column(overflow="fold")
     for title, text in rows.items():
         grid.add_row(title, text)
-    console.print(grid)
-    console.print()
+    task.console.print(grid)
+    task.console.print()
+
+
+def changed_versions(console: Console, recorded: Mapping[str, Any]) -> None:
+    """Say where the run goes on with other software, or on another device, than it began with."""
+    before = recorded["versions"] | {"device": recorded["device"]}
+    now = versions() | {"device": device_name()}
+    changed = [f"{n} {before[n]} → {now[n]}" for n in now if before.get(n) not in (None, now[n])]
+    if changed:
+        console.print(
+            f"[yellow]The bits may differ from those of an uninterrupted run: {', '.join(changed)}."
+        )
 
 
 def _steps(recipe: Recipe, why_precision: str) -> str:
@@ -74,7 +81,10 @@ def results(
         table.add_row("test accuracy", f"[bold green]{result['test_accuracy']:.2%}[/]")
         table.add_row("test loss", f"{result['test_loss']:.4f}")
     table.add_row("validation accuracy", f"{result['validation_accuracy']:.2%}")
-    table.add_row("weights kept", f"epoch {result['kept_epoch']} of {result['epochs']}")
+    kept = f"epoch {result['kept_epoch']} of {result['epochs']}"
+    if snapshots := result.get("averaged_snapshots"):
+        kept = f"average of {snapshots} snapshots"
+    table.add_row("weights kept", kept)
     table.add_row("training", f"{result['seconds']:.1f} s")
     table.add_row("time per epoch", f"{result['seconds_per_epoch']:.2f} s")
     table.add_row("images per second", f"{result['images_per_second']:,.0f}")
@@ -201,6 +211,11 @@ def _recipe_line(recipe: Recipe) -> str:
     for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):
         if value := getattr(recipe, name):
             parts.append(f"{name.replace('_', ' ')} {value:g}")
+    if recipe.swa_start is not None:
+        rate = recipe.swa_learning_rate
+        parts.append(f"averaged from {recipe.swa_start:.0%} on" + (f" at {rate:g}" if rate else ""))
+    if recipe.ema is not None:
+        parts.append(f"moving average {recipe.ema:g}")
     if recipe.augment != "none":
         parts.append(f"augmentation {recipe.augment}")
     return ", ".join([*parts, f"seed {recipe.seed}"])

@@ -8,12 +8,14 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcnn import files
 from kcnn.errors import InputError
+from kcnn.loading import load_model
 from kcnn.startup import keras, tf
 from kcnn.training.recipe import Recipe
 
@@ -61,8 +63,13 @@ class RunDirectory:
             stem = f"{_slug(data)}-{_slug(model)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         path = Path(recipe.logs) / stem
         if recipe.name and path.is_dir() and any(path.iterdir()):
+            with files.Lock(path):  # says so where it is being written
+                pass
+            done = (path / "result.json").is_file()
+            go_on = "" if done else f"go on with it by kcnn resume {shlex.quote(str(path))}, "
             raise InputError(
-                f"There is a run in {str(path)!r} already. Choose another name, or remove it."
+                f"There is a run in {str(path)!r} already: {go_on}choose another name, "
+                f"or remove it."
             )
         try:
             path = _make_directory(path, reuse=recipe.name is not None)
@@ -75,8 +82,12 @@ class RunDirectory:
         return cls(path)
 
     @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
     def best_weights(self) -> Path:
-        return self.path / "checkpoints" / "best.weights.h5"
+        return self.checkpoints / "best.weights.h5"
 
     @property
     def metrics(self) -> Path:
@@ -94,17 +105,26 @@ class RunDirectory:
             },
         )
 
-    def write_result(self, model: keras.Model, result: dict[str, Any]) -> None:
-        """Save the model, then the result: a run with a result is complete."""
-        path = self.path / "model.keras"
+    def write_model(self, model: keras.Model, name: str = "model.keras") -> None:
+        """Save a model as plain Keras: the file needs none of kcnn's own objects to load."""
+        path = self.path / name
         files.check_space(path, 4 * model.count_params())
-        # A model made anew is not compiled: the file needs none of kcnn's own objects to load.
         plain = model
-        if type(model).__name__ == "Functional":
+        if type(model).__name__ == "Functional":  # made anew, a model is not compiled
             plain = keras.Model(model.input, model.output, name=model.name)
         plain.save(files.beside(path))
         files.put_in_place(path)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write the result, last of all: a run with a result is complete."""
         _write_json(self.path / "result.json", result)
+
+    def set_result_aside(self, epochs: int) -> None:
+        """Let the run be unfinished again; result and models of `epochs` epochs stay beside."""
+        for name in ("model.keras", "model-raw.keras", "result.json"):
+            path = self.path / name
+            if path.is_file():
+                path.rename(path.with_name(f"{path.stem}-{epochs}-epochs{path.suffix}"))
 
 
 def load_run(directory: str | Path) -> Run:
@@ -122,11 +142,8 @@ def load_run(directory: str | Path) -> Run:
                 f"{str(path)!r} is not a finished run: it has no {name}. Runs are the folders "
                 f"below `logs` in which a training has ended."
             )
-    recorded, result = _read_json(path / "recipe.json"), _read_json(path / "result.json")
-    try:
-        model = keras.saving.load_model(path / "model.keras", compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(f"Cannot load {str(path / 'model.keras')!r}: {error}") from error
+    recorded, result = read_json(path / "recipe.json"), read_json(path / "result.json")
+    model = load_model(path / "model.keras")
     return Run(
         directory=path,
         recipe=Recipe.from_dict(recorded["recipe"]),
@@ -177,11 +194,15 @@ def _slug(text: str) -> str:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    files.beside(path).write_text(text, encoding="utf-8")
-    files.put_in_place(path)
+    files.replace(path, lambda file: file.write(text.encode()))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file of a run.
+
+    Raises:
+        InputError: It is damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -194,4 +215,4 @@ def _read_history(path: Path) -> dict[str, list[float]]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in (rows[0] if rows else {}) if name != "epoch"]
-    return {name: [float(row[name]) for row in rows] for name in names}
+    return {name: [float(row[name]) for row in rows if row[name]] for name in names}

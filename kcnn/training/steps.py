@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from kcnn.errors import NonFiniteError
 from kcnn.startup import keras, tf
 
 #: Floating-point operations that one call should hold: a few tenths of a second of two cores.
@@ -37,7 +38,7 @@ class TrainFunction:
     """`steps_per_execution` training steps for each call, never beyond the end of an epoch.
 
     Which steps share a call changes nothing of their results: each is a function of the weights
-    and of its own element.
+    and of its own element. Behind a step whose loss is not finite no other is done.
 
     Args:
         model: Compiled; its `steps_per_execution` says how many steps `fit` expects of a call.
@@ -63,18 +64,39 @@ class TrainFunction:
         if model.jit_compile:
             step = tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)
 
-        def several(iterator: Any, count: tf.Tensor, resident: tuple) -> dict[str, tf.Tensor]:
-            def one(done: tf.Tensor) -> tf.Tensor:
-                step(batch(iterator.get_next(), resident))
-                return done + 1
+        def several(iterator: Any, count: tf.Tensor, resident: tuple) -> tuple:
+            def one(done: tf.Tensor, finite: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                logs = step(batch(iterator.get_next(), resident))
+                return done + 1, _is_finite(logs)
 
-            tf.while_loop(lambda done: done < count, one, [0], parallel_iterations=1)
-            return model.get_metrics_result()
+            done, finite = tf.while_loop(
+                lambda done, finite: tf.logical_and(done < count, finite),
+                one,
+                [0, True],
+                parallel_iterations=1,
+            )
+            return model.get_metrics_result(), done, finite
 
         self._several = tf.function(several, autograph=False, reduce_retracing=True)
 
     def __call__(self, iterator: Any) -> dict[str, tf.Tensor]:
         left = self.steps_per_epoch - self.step % self.steps_per_epoch
-        count = min(self._model.steps_per_execution, left)
-        self.step += count
-        return self._several(iterator, tf.constant(count), self.resident)
+        return self.run(iterator, min(self._model.steps_per_execution, left))
+
+    def run(self, iterator: Any, count: int) -> dict[str, tf.Tensor]:
+        """Do `count` steps; the running metrics.
+
+        Raises:
+            NonFiniteError: The loss of one is not finite; what it did to the weights is done.
+        """
+        metrics, done, finite = self._several(iterator, tf.constant(count), self.resident)
+        self.step += int(done)
+        if not finite:
+            raise NonFiniteError(f"The loss was not finite in step {self.step}", self.step)
+        return metrics
+
+
+def _is_finite(logs: Any) -> tf.Tensor:
+    """Of the running mean: once one loss is not, the mean is not either."""
+    loss = logs.get("loss") if isinstance(logs, dict) else None
+    return tf.constant(True) if loss is None else tf.reduce_all(tf.math.is_finite(loss))

@@ -50,10 +50,11 @@ def from_streams(
         encoder = _encoder(labels, classes, width)
         return streams[part].map(lambda x, y: (x, encoder(y)))
 
-    def training(recipe: Recipe, size: tuple[int, int], width: int) -> tuple[Feed, int]:
+    def training(recipe: Recipe, size: tuple[int, int], width: int, start: int) -> Feed:
         del recipe, size
-        batches = encode("train", width).repeat()
-        return Feed(batches, (), _as_it_is, ("stream",), "CPU:0"), surveys["train"].steps
+        # An epoch's batches are the stream's own affair: of the last one only the rest is skipped.
+        batches = encode("train", width).repeat().skip(start % surveys["train"].steps)
+        return Feed(batches, (), _as_it_is, ("stream",), "CPU:0")
 
     train = surveys["train"]
     return Problem(
@@ -65,6 +66,7 @@ def from_streams(
         fingerprint="none: a stream",
         batch_size=-(-train.images // train.steps),
         statistics=lambda size: _moments(train),
+        steps=lambda recipe: surveys["train"].steps,
         training=training,
         evaluation=lambda part, batch_size, size, width: encode(part, width),
     )

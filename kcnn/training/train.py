@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from kcnn import registry, tables
-from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
-from kcnn.callbacks.tensorboard import write_scalar
-from kcnn.data import Data, Feed, load_data, preflight
+from kcnn import files, registry, tables
+from kcnn.callbacks.checkpoint_files import newest
+from kcnn.data import Data, load_data, preflight
 from kcnn.errors import InputError
-from kcnn.startup import keras, tf
-from kcnn.training import network, objective, optimizers, precision, report
+from kcnn.startup import keras
+from kcnn.training import network, precision, report
 from kcnn.training.defaults import resolve
-from kcnn.training.engine import engine
-from kcnn.training.evaluate import Evaluation, evaluate_model
 from kcnn.training.inputs import as_problem
 from kcnn.training.problem import Problem
 from kcnn.training.recipe import Recipe
-from kcnn.training.run import Run, RunDirectory, device_name
+from kcnn.training.run import Run, RunDirectory, load_run, read_json
 from kcnn.training.steps import even, per_execution
+from kcnn.training.task import Task
 
 
 def train(
@@ -58,10 +54,178 @@ def train(
 
     Raises:
         InputError: Bad input of any kind, before training starts.
-        FloatingPointError: The loss was not finite in the very first epoch.
+        NonFiniteError: A loss was not finite, a FloatingPointError; the run can be resumed.
+        OutOfMemoryError: A step found no memory, a MemoryError; with a batch size that would fit.
+        KeyboardInterrupt, SystemExit: By SIGINT and SIGTERM, behind a step and a checkpoint.
+        OSError: A checkpoint or the model cannot be written.
     """
     recipe = recipe or Recipe()
     console = tables.console() if verbose else Console(quiet=True)
+    made = _prepared(recipe, model, data, console)
+    directory = RunDirectory.create(made.recipe, made.problem.name, made.title)
+    with files.Lock(directory.path), _precision(made.recipe):
+        return made.task(directory).run(
+            callbacks, lambda: directory.write_recipe(made.recipe, made.problem)
+        )
+
+
+def resume(
+    directory: str | os.PathLike,
+    *,
+    epochs: int | None = None,
+    on_nan: str | None = None,
+    model: keras.Model | None = None,
+    data: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: bool = True,
+) -> Run:
+    """Go on with a run that was ended, to the same bits as if it never had been.
+
+    It goes on from the newest whole checkpoint; where there is none yet, from the beginning. A
+    finished run is left as it is, and returned.
+
+    Args:
+        directory: Of the run.
+        epochs: More epochs than before extend the run, a finished one, too. A schedule of the
+            learning rate is from then on that of the longer training.
+        on_nan: In place of the recipe's.
+        model: The user's own model, where the run is of one; built as it was then.
+        data: The user's own data, where the run is of such.
+        callbacks: Those of the run.
+        verbose: Show header, progress and results on standard output.
+
+    Raises:
+        InputError: No run; one that another process is writing; other data, or another model or
+            batch size than the run's, with all differences. Nothing is touched then.
+        NonFiniteError, OutOfMemoryError, KeyboardInterrupt, SystemExit, OSError: As `train`.
+    """
+    path = Path(directory)
+    recipe, recorded = _recorded(path)
+    console = tables.console() if verbose else Console(quiet=True)
+    with files.Lock(path):
+        finished = (path / "result.json").is_file()
+        if finished and epochs in (None, recipe.epochs):
+            console.print(f"{path} is finished; --epochs above {recipe.epochs} extends it.")
+            return load_run(path)
+        _refuse_missing(path, recipe, recorded, model, data)
+        extended = _extended(path, recipe, epochs)
+        changes = {"epochs": extended, "on_nan": on_nan or recipe.on_nan}
+        made = _prepared(dataclasses.replace(recipe, **changes), model, data, console)
+        _refuse_other_data(path, recorded["data"], made.problem)
+        report.changed_versions(console, recorded)
+        task = made.task(RunDirectory(path))
+
+        def begin() -> None:
+            if finished:
+                task.directory.set_result_aside(recipe.epochs)
+            if extended != recipe.epochs:
+                task.directory.write_recipe(made.recipe, made.problem)
+
+        with _precision(made.recipe):
+            return task.run(callbacks, begin)
+
+
+def _recorded(path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a run directory, and all that is recorded beside it."""
+    if not path.is_dir():
+        raise InputError(f"There is no run directory {str(path)!r}.")
+    if not (path / "recipe.json").is_file():
+        raise InputError(
+            f"{str(path)!r} is no run that could go on: it has no recipe.json. Runs are the "
+            f"folders below `logs`; one that ended before its first step is begun anew, by "
+            f"kcnn train."
+        )
+    recorded = read_json(path / "recipe.json")
+    try:
+        recipe = Recipe.from_dict(
+            recorded["recipe"] | {"name": path.name, "logs": str(path.parent)}
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{str(path / 'recipe.json')!r} is no recipe of a run.") from error
+    return recipe, recorded
+
+
+def _refuse_missing(
+    path: Path, recipe: Recipe, recorded: dict[str, Any], model: Any, data: Any
+) -> None:
+    """Refuse to go on without what only the user's own program has."""
+    own_model = recipe.model.startswith("own: ")
+    own_data = recorded["data"]["source"] is None
+    for what, is_own, given in (("model", own_model, model), ("data", own_data, data)):
+        if is_own and given is None:
+            raise InputError(
+                f"{str(path)!r} was trained on {what} of your own, which it does not hold: "
+                f"kcnn.resume({str(path)!r}, {what}=...) in your program goes on with it."
+            )
+
+
+def _extended(path: Path, recipe: Recipe, epochs: int | None) -> int:
+    if epochs is None or epochs == recipe.epochs:
+        return recipe.epochs
+    if epochs < recipe.epochs:
+        raise InputError(
+            f"{str(path)!r} is a run of {recipe.epochs} epochs; more extend it, fewer do not end "
+            f"it: received epochs={epochs}."
+        )
+    _, found = newest(path / "checkpoints")
+    if found and found["stopped"]:
+        raise InputError(
+            f"{str(path)!r} was stopped early, in epoch {found['epoch']}: more epochs would not "
+            f"change that. Train anew with another early_stopping."
+        )
+    if found is None and (path / "result.json").is_file():
+        raise InputError(f"{str(path)!r} has no checkpoint from which it could go on.")
+    return epochs
+
+
+def _refuse_other_data(path: Path, recorded: dict[str, Any], problem: Problem) -> None:
+    found = problem.description()
+    names = ("fingerprint", "images", "class_names", "image_shape")
+    found = json.loads(json.dumps({name: found[name] for name in names}))
+    differences = [
+        f"  {name}: {recorded[name]!r} there, {found[name]!r} here"
+        for name in names
+        if recorded[name] != found[name]
+    ]
+    if differences:
+        listed = "\n".join(differences)
+        raise InputError(
+            f"The data {problem.name!r} are not those of the run {str(path)!r}:\n{listed}\nNothing "
+            f"was changed."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """All of a task but its directory."""
+
+    recipe: Recipe
+    problem: Problem
+    plan: network.Plan
+    own: keras.Model | None
+    console: Console
+    why_precision: str
+
+    @property
+    def title(self) -> str:
+        """Of the network, for the run's name."""
+        return self.recipe.model.rpartition(":")[2] if self.own is None else self.own.name
+
+    def task(self, directory: RunDirectory) -> Task:
+        """The whole."""
+        return Task(
+            self.recipe,
+            self.problem,
+            self.plan,
+            self.own,
+            directory,
+            self.console,
+            self.why_precision,
+        )
+
+
+def _prepared(recipe: Recipe, model: keras.Model | None, data: Any, console: Console) -> _Prepared:
+    """Decide all that a recipe leaves open; nothing is written but the cache of image files."""
     problem = _problem(recipe, data, model, console)
     if model is not None:
         model = network.as_functional(model, problem)
@@ -71,17 +235,8 @@ def train(
     own = model.dtype_policy.name if model is not None else None
     policy, why = precision.resolve(recipe.precision, plan.macs, own)
     recipe = dataclasses.replace(recipe, precision=policy)
-    title = recipe.model.rpartition(":")[2] if model is None else model.name
-    directory = RunDirectory.create(recipe, problem.name, title)
-    with _settings(recipe):
-        copy = None
-        if model is None:
-            copy = partial(network.build_network, recipe, problem, plan)
-            model = copy()
-        feed, steps = problem.training(recipe, plan.input_shape[:2], model.output_shape[-1])
-        recipe = _with_steps_per_execution(recipe, plan.macs, steps)
-        task = _Task(recipe, problem, plan, model, feed, steps, copy, directory, console, why)
-        return task.run(callbacks)
+    recipe = _with_steps_per_execution(recipe, plan.macs, problem.steps(recipe))
+    return _Prepared(recipe, problem, plan, model, console, why)
 
 
 def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Console) -> Problem:
@@ -129,177 +284,17 @@ def _resolved(recipe: Recipe, problem: Problem, model: keras.Model | None) -> Re
 
 def _with_steps_per_execution(recipe: Recipe, macs: int, steps: int) -> Recipe:
     fused = recipe.steps_per_execution or per_execution(macs, recipe.batch_size)
+    if recipe.checkpoint_every and recipe.checkpoint_every.isdecimal():
+        fused = min(fused, int(recipe.checkpoint_every))
     return dataclasses.replace(recipe, steps_per_execution=even(fused, steps))
 
 
-@contextmanager
-def _settings(recipe: Recipe) -> Iterator[None]:
-    """The seed that Keras draws its own from, and for the time being its precision."""
-    # Not TensorFlow's: setting it makes TensorFlow prepare every traced function anew, which takes
-    # longer than a short training. Where it can matter, the engine sets it.
-    random.seed(recipe.seed)
-    np.random.seed(recipe.seed)
+@contextlib.contextmanager
+def _precision(recipe: Recipe) -> Iterator[None]:
+    """The recipe's precision is Keras' for the time being."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-@dataclasses.dataclass
-class _Task:
-    """One training; everything is decided and built, nothing has run."""
-
-    recipe: Recipe
-    problem: Problem
-    plan: network.Plan
-    model: keras.Model
-    feed: Feed
-    steps: int  #: of an epoch
-    copy: Callable[[], keras.Model] | None  #: builds the network once more; None: the user's own
-    directory: RunDirectory
-    console: Console
-    why_precision: str
-
-    def run(self, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
-        """Train, choose, test, save, report."""
-        recipe, console = self.recipe, self.console
-        self.directory.write_recipe(recipe, self.problem)
-        report.header(
-            console,
-            recipe,
-            self.problem,
-            self.plan,
-            self.model,
-            self.directory.path,
-            self.why_precision,
-        )
-        best = BestWeights(self.directory.best_weights, self.problem.sizes["validation"])
-        trained = engine(self.model, recipe, self.feed, self.steps, self.copy)
-        started = time.perf_counter()
-        try:
-            history = self._fit(trained.model, [best, *callbacks])
-        finally:
-            best.write()
-        seconds = time.perf_counter() - started
-        self._check_finite(history, best)
-        if recipe.select == "best":
-            best.restore()
-        done, self.model = trained.function.step, trained.hand_out()
-        if self.model is not trained.model:  # compiled, as the user would expect of a trained one
-            objective.compile_model(self.model, optimizers.optimizer(recipe, self.steps))
-        test = None
-        if self.problem.sizes["test"]:
-            test = evaluate_model(self.model, self._evaluation("test"))
-            write_scalar(self.directory.path, "test_accuracy", test.accuracy)
-        result = self._result(history, seconds, done, best, test)
-        self.directory.write_result(self.model, result)
-        report.results(console, result, self.problem.class_names, self.directory.path)
-        return Run(
-            directory=self.directory.path,
-            recipe=recipe,
-            history=history,
-            model=self.model,
-            result=result,
-            data=self.problem.description(),
-        )
-
-    def _fit(
-        self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]
-    ) -> dict[str, list[float]]:
-        progress = Progress(self.console)
-        table = keras.callbacks.CSVLogger(str(self.directory.metrics))
-        try:
-            history = model.fit(
-                self.feed.steps,
-                epochs=self.recipe.epochs,
-                steps_per_epoch=self.steps,
-                validation_data=self._evaluation("validation"),
-                callbacks=[
-                    Meter(self.problem.sizes["train"]),
-                    *callbacks,
-                    *self._recorders(model),
-                    table,
-                    progress,
-                ],
-                shuffle=False,  # the batches come in their order
-                verbose=0,
-            )
-        except KeyboardInterrupt:
-            progress.close()
-            self.console.print(f"Interrupted; what there is stays in {self.directory.path}.")
-            raise
-        finally:  # an exception does not reach callbacks
-            progress.close()
-            table.on_train_end()
-        return {name: [float(v) for v in values] for name, values in history.history.items()}
-
-    def _recorders(self, model: keras.Model) -> list[keras.callbacks.Callback]:
-        recipe, callbacks = self.recipe, keras.callbacks
-        texts = {
-            "recipe": report.recipe_markdown(recipe),
-            "model": report.model_markdown(model),
-        }
-        recorders = [
-            TensorBoard(
-                self.directory.path,
-                texts=texts,
-                hparams=report.hparams(recipe),
-                histogram_freq=int(recipe.histograms),
-            ),
-            callbacks.TerminateOnNaN(),
-        ]
-        if recipe.early_stopping:
-            recorders.append(callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping))
-        return recorders
-
-    def _evaluation(self, part: str) -> tf.data.Dataset:
-        return self.problem.evaluation(
-            part,
-            max(self.recipe.batch_size, 128),
-            self.plan.input_shape[:2],
-            self.model.output_shape[-1],
-        )
-
-    def _check_finite(self, history: dict[str, list[float]], best: BestWeights) -> None:
-        if math.isfinite(history["loss"][-1]) and best.epoch:
-            return
-        epoch, rate = len(history["loss"]), self.recipe.learning_rate
-        message = f"The loss was not finite in epoch {epoch} at learning rate {rate:g}"
-        if not best.epoch:
-            raise FloatingPointError(f"{message}. Try a tenth of that rate.")
-        self.console.print(f"[yellow]{message}; epoch {best.epoch} is the best before.[/]")
-
-    def _result(
-        self,
-        history: dict[str, list[float]],
-        seconds: float,
-        steps: int,
-        best: BestWeights,
-        test: Evaluation | None,
-    ) -> dict[str, Any]:
-        last = {name: values[-1] for name, values in history.items()}
-        kept = best.logs if self.recipe.select == "best" else last
-        epochs = len(history["loss"])
-        speeds = history["images_per_second"]
-        result = {
-            "test_accuracy": test and test.accuracy,
-            "test_loss": test and test.loss,
-            "validation_accuracy": kept["val_accuracy"],
-            "validation_loss": kept["val_loss"],
-            "epochs": epochs,
-            "kept_epoch": best.epoch if self.recipe.select == "best" else epochs,
-            "steps": steps,
-            "seconds": seconds,
-            "seconds_per_epoch": seconds / epochs,
-            # The first epoch traces the step.
-            "images_per_second": sorted(speeds[1:] or speeds)[len(speeds[1:]) // 2],
-            "parameters": sum(math.prod(w.shape) for w in self.model.trainable_weights),
-            "device": device_name(),
-        }
-        if test is not None:
-            result["test_accuracy_per_class"] = dict(
-                zip(self.problem.class_names, test.accuracy_per_class, strict=True)
-            )
-        return result

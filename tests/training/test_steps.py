@@ -113,7 +113,7 @@ class TestKerasHabits:
         assert again.history["loss"] == expected.history["loss"]
 
     def test_a_loss_that_is_not_finite_stops(self, tmp_path):
-        with pytest.raises(FloatingPointError, match="not finite in epoch 1"):
+        with pytest.raises(FloatingPointError, match=r"not finite in step 2 \(epoch 1\)"):
             trained(tmp_path, learning_rate=1e30, optimizer="sgd")
 
     def test_stopping_by_a_callback(self, tmp_path):

@@ -163,7 +163,7 @@ class TestChoosing:
         assert len(losses) - 1 - int(np.argmin(losses)) == 2
 
     def test_a_loss_that_is_not_finite_is_said(self, tmp_path):
-        with pytest.raises(FloatingPointError, match="epoch 1 at learning rate"):
+        with pytest.raises(FloatingPointError, match=r"\(epoch 1\), at learning rate"):
             kcnn.train(
                 recipe(tmp_path, model="mlp", optimizer="sgd", learning_rate=1e30, warmup=0.0),
                 verbose=False,

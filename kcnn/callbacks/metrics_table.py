@@ -1,0 +1,62 @@
+"""The figures of every epoch in a file of comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from kcnn.startup import keras
+
+Logs = dict[str, Any] | None
+
+
+class MetricsTable(keras.callbacks.Callback):
+    """Write one row an epoch, as `keras.callbacks.CSVLogger` does, that resuming does not repeat.
+
+    A figure that a later epoch brings first gets a column of its own, empty above.
+
+    Args:
+        path: The file; replaced at the beginning of training.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._rows: list[dict[str, float]] = []
+        self._columns: list[str] = []
+
+    def get_state(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self._rows}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Begin with these rows, in the file, too."""
+        self._rows = state["rows"]
+        self._write_all()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._rows, self._columns = [], []
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        row = {"epoch": epoch, **{name: float(value) for name, value in (logs or {}).items()}}
+        self._rows.append(row)
+        if len(self._rows) == 1 or not set(row) <= set(self._columns):
+            self._write_all()
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            self._writer(file).writerow(row)
+
+    def _write_all(self) -> None:
+        names = dict.fromkeys(name for row in self._rows for name in row)
+        self._columns = ["epoch", *sorted(name for name in names if name != "epoch")]
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = self._writer(file)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+    def _writer(self, file: Any) -> csv.DictWriter:
+        return csv.DictWriter(file, self._columns)

@@ -1,0 +1,109 @@
+"""All variables of a training, as arrays, out of it and into it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kcnn.startup import keras
+
+
+class Snapshot:
+    """The variables of a compiled model: its own, its optimiser's, its metrics'."""
+
+    @staticmethod
+    def take(
+        model: keras.Model,
+        with_metrics: bool,
+        metrics: list[np.ndarray] | None = None,
+        raw: list[Any] | None = None,
+    ) -> dict[str, Any]:
+        """The variables as NumPy arrays by kind, in the order in which Keras lists them.
+
+        Args:
+            model: Compiled and built, and its optimiser too.
+            with_metrics: Whether the running metrics belong to it.
+            metrics: What they were, where that is not what they are.
+            raw: What the trainable variables were, likewise.
+
+        Raises:
+            FloatingPointError: One of the model's is not finite; with its path.
+        """
+        if hasattr(model, "jax_state_sync"):
+            model.jax_state_sync()
+        were = zip(model.trainable_variables, raw or model.trainable_variables, strict=True)
+        values = {id(v): value for v, value in were}
+        own = [_array(values.get(id(v), v)) for v in model.variables]
+        for variable, value in zip(model.variables, own, strict=True):
+            if not _is_finite(value):
+                raise FloatingPointError(f"The weights of {variable.path!r} are not finite")
+        taken = {
+            "model": own,
+            "optimizer": [_array(v) for v in model.optimizer.variables],
+        }
+        if with_metrics:
+            taken["metrics"] = Snapshot.metrics(model) if metrics is None else metrics
+        return taken
+
+    @staticmethod
+    def metrics(model: keras.Model) -> list[np.ndarray]:
+        """The running metrics' variables."""
+        return [_array(v) for v in model.metrics_variables]
+
+    @staticmethod
+    def differences(model: keras.Model, taken: dict[str, Any]) -> list[str]:
+        """Where the variables of `model` are not those that were taken, in words."""
+        found = []
+        for kind, variables in (
+            ("model", model.variables),
+            ("optimizer", model.optimizer.variables),
+        ):
+            values = taken[kind]
+            if len(values) != len(variables):
+                found.append(f"{kind}: {len(values)} variables there, {len(variables)} here")
+                continue
+            for variable, value in zip(variables, values, strict=True):
+                shape = tuple(variable.shape)
+                if shape != value.shape:
+                    found.append(f"{variable.path}: shape {value.shape} there, {shape} here")
+        return found
+
+    @staticmethod
+    def restore(model: keras.Model, taken: dict[str, Any]) -> None:
+        """Assign what `take` gave.
+
+        Raises:
+            RuntimeError: Metrics are to be restored that Keras has not built yet.
+        """
+        pairs = list(zip(model.variables, taken["model"], strict=True))
+        pairs += zip(model.optimizer.variables, taken["optimizer"], strict=True)
+        if "metrics" in taken:
+            if len(model.metrics_variables) != len(taken["metrics"]):
+                raise RuntimeError(
+                    "Keras has not built the metrics yet. Call model.compute_metrics, or evaluate "
+                    "a batch, before fit."
+                )
+            pairs += zip(model.metrics_variables, taken["metrics"], strict=True)
+        for variable, value in pairs:
+            variable.assign(value)
+
+    @staticmethod
+    def build_metrics(model: keras.Model, batch: Any) -> None:
+        """Let Keras make the variables of compiled metrics, which it does at the first batch."""
+        if batch is None:
+            return
+        if not all(getattr(metric, "built", True) for metric in model.metrics):
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+            model.compute_metrics(x, y, model(x, training=False), sample_weight=weight)
+            model.reset_metrics()
+
+
+def _array(value: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(value)
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    if value.dtype.kind in "iub":
+        return True
+    return bool(np.isfinite(value).all())

@@ -1,0 +1,82 @@
+"""Why a training failed: which layer was first to give what is not finite, what memory it takes."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.startup import keras, tf
+from kcnn.summary import cost
+from kcnn.training.recipe import Recipe
+
+#: Values that the optimiser keeps for each weight.
+_SLOTS: Mapping[str, int] = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1}
+
+
+class OutOfMemoryError(MemoryError):
+    """A training step needs more memory than there is."""
+
+
+def first_layer_not_finite(model: keras.Model, images: Any) -> str | None:
+    """Name of the first layer, in the order of the graph, that gives a value that is not finite.
+
+    Args:
+        model: Functional or sequential.
+        images: A batch (B, H, W, C), as in a training step: layers behave as in training.
+
+    Returns:
+        None where all outputs are finite.
+    """
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    outputs = [output for layer in layers for output in _flat(layer.output)]
+    names = [layer.name for layer in layers for _ in _flat(layer.output)]
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    values = keras.Model(inputs, outputs)(images, training=True)
+    for name, value in zip(names, _flat(values), strict=True):
+        if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))).all():
+            return name
+    return None
+
+
+def out_of_memory(model: keras.Model, recipe: Recipe) -> OutOfMemoryError:
+    """The error for a step that found no memory: batch size, estimate, and what would fit."""
+    costs, batch = cost(model), recipe.batch_size
+    slots = _SLOTS.get(recipe.optimizer, 2)
+    needed, there = costs.training_memory(batch, slots), _memory()
+    fitting = batch // 2
+    while fitting > 1 and costs.training_memory(fitting, slots) > 0.8 * there:
+        fitting //= 2
+    fitting = 1 << max(fitting, 1).bit_length() - 1  # a power of two
+    remedy = f"Try batch_size={fitting} (about {_gib(costs.training_memory(fitting, slots))})."
+    if batch == 1:
+        remedy = "Not even one image fits: take smaller images or a smaller network."
+    return OutOfMemoryError(
+        f"Out of memory with batch_size={batch}: {model.name} takes about {_gib(needed)} to train "
+        f"with it, of {_gib(there)} there are. {remedy}"
+    )
+
+
+def _memory() -> int:
+    """Bytes that this process can have: of the GPU, else of the machine, its limits considered."""
+    if tf.config.list_physical_devices("GPU"):
+        # What was in use at most is the best that public functions say of what there is.
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limits += [n for n in resource.getrlimit(resource.RLIMIT_AS) if n != resource.RLIM_INFINITY]
+    group = Path("/sys/fs/cgroup/memory.max")
+    if group.is_file() and (text := group.read_text().strip()).isdecimal():
+        limits.append(int(text))
+    return min(limits)
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"
+
+
+def _flat(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

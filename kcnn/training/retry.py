@@ -1,0 +1,71 @@
+"""Going on with a lower learning rate after a loss that was not finite."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from kcnn.startup import keras
+from kcnn.training import optimizers
+from kcnn.training.recipe import Recipe
+
+Logs = dict[str, Any] | None
+
+#: What a retry multiplies the rate by, and how often it may.
+FACTOR, MOST = 0.1, 3
+
+
+class RateScale(keras.callbacks.Callback):
+    """The factor by which retries have lowered the learning rate: a part of the training's state.
+
+    Args:
+        recipe: Resolved.
+        steps_per_epoch: Of the training.
+
+    Attributes:
+        scale: The factor, at most 1.
+        retries: How many there were.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
+        self.scale, self.retries = 1.0, 0
+        self._applied = 1.0
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether one more retry is allowed."""
+        return self.recipe.on_nan == "retry" and self.retries < MOST
+
+    def lower(self) -> None:
+        """Lower the rate from the next beginning of training on."""
+        self.scale, self.retries = self.scale * FACTOR, self.retries + 1
+
+    def get_state(self) -> dict[str, Any]:
+        """Factor and number of retries."""
+        return {"scale": self.scale, "retries": self.retries}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Of a checkpoint: what has been lowered since stays lower."""
+        self._applied = state["scale"]  # in the rate that was restored
+        self.scale = min(self.scale, state["scale"])
+        self.retries = max(self.retries, state["retries"])
+        self._apply()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._applied = 1.0
+        self._apply()
+
+    def _apply(self) -> None:
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer.schedule is not None:  # what no checkpoint holds: a function of the recipe
+            rate = self.recipe.learning_rate * self.scale
+            recipe = dataclasses.replace(self.recipe, learning_rate=rate)
+            optimizers.set_numbers(optimizer, recipe, self.steps_per_epoch)
+        elif self.scale != self._applied:
+            optimizer.learning_rate = float(
+                keras.ops.convert_to_numpy(optimizer.learning_rate) * self.scale / self._applied
+            )
+        self._applied = self.scale

@@ -1,0 +1,29 @@
+"""Kills from outside, at random moments and in the middle of saves; every bit is the same.
+
+`python -m benchmarks.soak` does the same for as long as one likes.
+"""
+
+import random
+
+import pytest
+from oracles import kills
+from oracles.bits import assert_same_runs
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "bright.npz"
+    kills.write_images(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["swa", "adamw"])
+def test_a_run_that_is_killed_ends_as_one_that_was_not(kind, images, tmp_path):
+    options = {"epochs": 6, "every": "2"}
+    kills.finish(kills.train_arguments(kind, images, tmp_path, "whole", **options))
+    arguments = kills.train_arguments(kind, images, tmp_path, "killed", **options)
+    course = kills.killed_and_resumed(
+        arguments, tmp_path / "killed", random.Random(kind), kills=3, longest=1.0
+    )
+    assert course.kills >= 2
+    assert_same_runs(tmp_path / "killed", tmp_path / "whole")

@@ -1,0 +1,391 @@
+"""What ends a training early: nothing is lost, and the message says what to do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles.bits import assert_same_runs
+
+import kcnn
+from kcnn.callbacks.checkpoint_files import newest
+from kcnn.errors import NonFiniteError
+from kcnn.files import Lock
+from kcnn.training import diagnosis
+
+IMAGES, SIZE = 24, 16
+BASE = {
+    "model": "lenet5", "options": {"activation": "relu"}, "batch_size": 6, "epochs": 3,
+    "optimizer": "momentum", "learning_rate": 0.02, "checkpoint_every": "1", "name": "run",
+}  # fmt: skip
+
+
+def arrays(images=IMAGES, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (images, SIZE, SIZE, 1)).astype("uint8"), np.arange(images) % 3
+
+
+#: As good as never, and every step heard of.
+HOURLY = {"checkpoint_every": "1 h", "steps_per_execution": 1}
+DATA = {"train": arrays(), "validation": arrays(9, 1), "test": arrays(9, 2)}
+
+
+def trained(logs, callbacks=(), **fields):
+    recipe = kcnn.Recipe(logs=str(logs), **BASE | fields)
+    return kcnn.train(recipe, data=DATA, callbacks=callbacks, verbose=False)
+
+
+class Once(keras.callbacks.Callback):
+    """Act before one training step; again only in a new object."""
+
+    def __init__(self, act=None, step=0):
+        super().__init__()
+        self._act, self._left = act, step
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._left -= 1
+        if self._act and self._left == 0:
+            self._act(self)
+
+
+class TestSignals:
+    @pytest.mark.parametrize(
+        ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    )
+    def test_the_step_is_finished_and_saved(self, number, error, tmp_path, capsys):
+        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        recipe = kcnn.Recipe(logs=str(tmp_path), **BASE | HOURLY)
+        stop = Once(lambda _: os.kill(os.getpid(), number), 6)
+        with pytest.raises(error) as raised:
+            kcnn.train(recipe, data=DATA, callbacks=[stop])
+        if error is SystemExit:
+            assert raised.value.code == 143
+        assert newest(tmp_path / "run" / "checkpoints")[1]["step"] == 6
+        assert "kcnn resume" in capsys.readouterr().out
+        assert {n: signal.getsignal(n) for n in before} == before
+        expected = trained(tmp_path, [Once()], **HOURLY | {"name": "whole"})
+        kcnn.resume(tmp_path / "run", data=DATA, callbacks=[Once()], verbose=False)
+        assert_same_runs(tmp_path / "run", expected.directory)
+
+    def test_handlers_come_back_behind_a_whole_training(self, tmp_path):
+        def own(number, frame):
+            raise AssertionError
+
+        before = signal.signal(signal.SIGTERM, own)
+        try:
+            trained(tmp_path, epochs=1)
+            assert signal.getsignal(signal.SIGTERM) is own
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def test_in_a_thread_there_are_none(self, tmp_path):
+        runs = []
+        thread = threading.Thread(target=lambda: runs.append(trained(tmp_path, epochs=1)))
+        thread.start()
+        thread.join()
+        assert runs[0].result["epochs"] == 1
+
+
+class TestNotFinite:
+    def poison(self, callback):
+        kernel = callback.model.get_layer("predictions").kernel
+        kernel.assign(kernel.value * np.inf)
+
+    def test_stops_at_once_and_says_step_rate_and_layer(self, tmp_path):
+        with pytest.raises(NonFiniteError) as raised:
+            trained(tmp_path, learning_rate=1e30, warmup=0.0, checkpoint_every=None)
+        message = str(raised.value)
+        assert "not finite in step 2 (epoch 1), at learning rate" in message
+        assert "first layer that gave such values is" in message
+        assert f"kcnn resume {tmp_path / 'run'} --on-nan retry" in message
+        assert isinstance(raised.value, FloatingPointError)
+        assert not (tmp_path / "run" / "result.json").exists()
+
+    def test_weights_that_are_not_finite_are_not_saved(self, tmp_path):
+        with pytest.raises(NonFiniteError, match="step 6"):
+            trained(tmp_path, [Once(self.poison, 6)])
+        found = newest(tmp_path / "run" / "checkpoints")[1]
+        assert found["step"] == 5
+        assert all(np.isfinite(w).all() for w in found["variables"]["model"])
+
+    def test_never_the_best(self, tmp_path):
+        """Behind an epoch of good weights, an epoch that ends in infinity."""
+        with pytest.raises(NonFiniteError):
+            trained(tmp_path, [Once(self.poison, 4)], checkpoint_every="2")
+        finite = []
+        with h5py.File(tmp_path / "run" / "checkpoints" / "best.weights.h5") as file:
+            file.visititems(
+                lambda name, item: (
+                    finite.append(np.isfinite(item[()]).all())
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+        assert len(finite) > 10
+        assert all(finite)
+
+    def test_retry_goes_back_with_a_lower_rate_and_ends(self, tmp_path):
+        run = trained(
+            tmp_path, [Once(self.poison, 6)], on_nan="retry",
+            schedule="constant", warmup=0.0,
+        )  # fmt: skip
+        assert run.result["steps"] == 12
+        assert run.history["learning_rate"] == pytest.approx([0.02, 0.002, 0.002])
+        assert np.isfinite(run.history["loss"]).all()
+
+    def test_retry_lowers_a_schedule_too_and_a_resume_keeps_it(self, tmp_path):
+        class Leave(Once):
+            pass
+
+        def leave(callback):
+            raise ZeroDivisionError
+
+        callbacks = [Once(self.poison, 6), Leave(leave, 12)]
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path, callbacks, on_nan="retry", warmup=0.0, schedule="cosine")
+        run = kcnn.resume(tmp_path / "run", data=DATA, callbacks=[Once(), Leave()], verbose=False)
+        whole = trained(tmp_path, name="whole", warmup=0.0, schedule="cosine")
+        lowered, rates = (np.array(r.history["learning_rate"]) for r in (run, whole))
+        assert lowered[:2] / rates[:2] == pytest.approx([1.0, 0.1])
+        assert lowered[2] == rates[2] == 0.0
+
+    def test_retries_are_bounded(self, tmp_path):
+        with pytest.raises(NonFiniteError, match="at learning rate"):
+            trained(tmp_path, learning_rate=1e30, warmup=0.0, on_nan="retry")
+
+    def test_the_first_layer_is_found_in_a_known_network(self):
+        inputs = keras.Input((4,))
+        x = keras.layers.Dense(3, name="fine")(inputs)
+        x = keras.layers.Dense(3, name="bad")(x)
+        outputs = keras.layers.Dense(3, name="behind")(x)
+        model = keras.Model(inputs, outputs)
+        assert diagnosis.first_layer_not_finite(model, np.ones((2, 4))) is None
+        model.get_layer("bad").kernel.assign(np.full((3, 3), np.nan))
+        assert diagnosis.first_layer_not_finite(model, np.ones((2, 4))) == "bad"
+
+
+class TestMemory:
+    def test_message_gives_batch_estimate_and_what_fits(self, tmp_path, monkeypatch):
+        def exhaust(_):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+        monkeypatch.setattr(diagnosis, "_memory", lambda: 2_200_000)
+        with pytest.raises(MemoryError) as raised:
+            trained(tmp_path, [Once(exhaust, 2)])
+        message = str(raised.value)
+        assert "batch_size=6" in message
+        assert "MiB to train" in message
+        assert "Try batch_size=2" in message
+
+    def test_not_even_one_image(self, monkeypatch):
+        model = kcnn.build("lenet5")
+        recipe = kcnn.Recipe(batch_size=1, optimizer="adam")
+        assert "Not even one image fits" in str(diagnosis.out_of_memory(model, recipe))
+
+
+class TestLogs:
+    def test_logs_that_cannot_be_written_are_warned_of_once(self, tmp_path, monkeypatch, capsys):
+        from kcnn.callbacks import MetricsTable
+
+        def full(self, epoch, logs=None):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(MetricsTable, "on_epoch_end", full)
+        recipe = kcnn.Recipe(logs=str(tmp_path), **BASE)
+        run = kcnn.train(recipe, data=DATA)
+        assert run.result["epochs"] == 3
+        said = capsys.readouterr().out
+        assert said.count("No space left") == 1
+        assert "MetricsTable cannot write any more" in " ".join(said.split())
+
+    def test_checkpoints_that_cannot_be_written_stop_and_the_one_before_stays(
+        self, tmp_path, monkeypatch
+    ):
+        from kcnn import archive
+
+        write = archive.write
+
+        def full(path, content):
+            if content["step"] == 5:
+                raise OSError(28, "No space left on device", str(path))
+            write(path, content)
+
+        monkeypatch.setattr(archive, "write", full)
+        with pytest.raises(OSError, match=r"No space left.*epoch-0001-step-000001"):
+            trained(tmp_path)
+        monkeypatch.undo()
+        assert newest(tmp_path / "run" / "checkpoints")[1]["step"] == 4
+        run = kcnn.resume(tmp_path / "run", data=DATA, verbose=False)
+        assert run.result["steps"] == 12
+
+
+class TestOneWriter:
+    def test_a_run_that_is_being_written_is_refused(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        with Lock(tmp_path / "run"):
+            for call in (lambda: trained(tmp_path), lambda: kcnn.resume(tmp_path / "run")):
+                with pytest.raises(kcnn.InputError, match=r"being written|no recipe"):
+                    call()
+
+    def test_within_a_training(self, tmp_path):
+        seen = []
+
+        def second(_):
+            for call in (lambda: trained(tmp_path), lambda: kcnn.resume(tmp_path / "run")):
+                with pytest.raises(kcnn.InputError, match=f"written by process {os.getpid()}"):
+                    call()
+                seen.append(1)
+
+        trained(tmp_path, [Once(second, 2)], epochs=1)
+        assert len(seen) == 2
+        assert not (tmp_path / "run" / Lock.NAME).exists()
+
+
+class TestResumeRefuses:
+    @pytest.fixture
+    def broken(self, tmp_path):
+        def leave(_):
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path, [Once(leave, 6)])
+        return tmp_path / "run"
+
+    def untouched(self, path):
+        return {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+    def refused(self, path, match, **options):
+        before = self.untouched(path)
+        options = {"data": DATA, "callbacks": [Once()]} | options
+        with pytest.raises(kcnn.InputError, match=match):
+            kcnn.resume(path, verbose=False, **options)
+        assert self.untouched(path) == before
+
+    def edit(self, path, **fields):
+        recorded = json.loads((path / "recipe.json").read_text())
+        recorded["recipe"] |= fields
+        (path / "recipe.json").write_text(json.dumps(recorded))
+
+    def test_other_data(self, broken):
+        other = DATA | {"train": arrays(seed=7)}
+        self.refused(broken, r"(?s)fingerprint: .* there, .* here.*Nothing was changed", data=other)
+        fewer = DATA | {"train": arrays(12)}
+        self.refused(broken, "images: .*24.*12", data=fewer)
+
+    def test_another_batch_size_seed_or_model_all_listed(self, broken):
+        self.edit(broken, batch_size=4, seed=9, options={"activation": "tanh"})
+        self.refused(broken, r"(?s)batch_size: 6 there, 4 here.*seed: 0 there, 9.*options: .*tanh")
+
+    def test_another_network_of_the_same_name(self, broken):
+        self.edit(broken, model="mlp", options={})
+        self.refused(broken, "model: 'lenet5' there, 'mlp' here")
+
+    def test_other_callbacks(self, broken):
+        self.refused(broken, "callbacks: .*Once.* there", callbacks=[])
+
+    def test_data_and_models_that_only_a_program_has(self, broken):
+        self.refused(broken, r"trained on data of your own.*data=\.\.\.", data=None)
+        self.edit(broken, model="own: tiny")
+        self.refused(broken, r"trained on model of your own")
+
+    def test_fewer_epochs_and_no_run(self, broken, tmp_path):
+        self.refused(broken, "fewer do not end it: received epochs=2", epochs=2)
+        with pytest.raises(kcnn.InputError, match="no run directory"):
+            kcnn.resume(tmp_path / "nowhere")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(kcnn.InputError, match="begun anew"):
+            kcnn.resume(tmp_path / "empty")
+
+    def test_a_name_that_an_unfinished_run_has(self, broken):
+        with pytest.raises(kcnn.InputError, match="go on with it by kcnn resume"):
+            trained(broken.parent)
+
+
+class TestFinished:
+    def test_a_finished_run_says_so_and_changes_nothing(self, tmp_path, capsys):
+        first = trained(tmp_path)
+        before = {p: p.read_bytes() for p in first.directory.rglob("*") if p.is_file()}
+        again = kcnn.resume(first.directory, data=DATA)
+        assert "is finished" in capsys.readouterr().out
+        assert {p: p.read_bytes() for p in first.directory.rglob("*") if p.is_file()} == before
+        assert again.result == first.result
+
+    @pytest.mark.parametrize("fields", [{}, {"ema": 0.9}], ids=str)
+    def test_more_epochs_extend_it_to_the_bits_of_one_training(self, fields, tmp_path):
+        fields |= {"schedule": "constant", "warmup": 0.0}
+        trained(tmp_path, epochs=2, **fields)
+        run = kcnn.resume(tmp_path / "run", epochs=5, data=DATA, verbose=False)
+        whole = trained(tmp_path, epochs=5, name="whole", **fields)
+        assert_same_runs(run.directory, whole.directory)
+        assert (run.directory / "result-2-epochs.json").is_file()
+        assert kcnn.load_run(run.directory).recipe.epochs == 5
+
+    def test_a_run_that_was_stopped_early_is_not_extended(self, tmp_path):
+        fields = {"early_stopping": 1, "learning_rate": 0.5, "epochs": 30}
+        first = trained(tmp_path, **fields)
+        assert first.result["epochs"] < 30
+        with pytest.raises(kcnn.InputError, match="stopped early, in epoch"):
+            kcnn.resume(first.directory, epochs=40, data=DATA, verbose=False)
+
+
+def test_a_death_behind_the_last_step_costs_nothing(tmp_path):
+    """Killed while the result was being written: no step is repeated."""
+    from kcnn.training.run import RunDirectory
+
+    whole = trained(tmp_path, name="whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "write_model", lambda self, model: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path)
+    run = kcnn.resume(tmp_path / "run", data=DATA, verbose=False)
+    assert_same_runs(run.directory, whole.directory)
+
+
+PROGRAM = """
+import sys, kcnn
+from kcnn.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_exit_statuses_of_the_command(number, status, tmp_path):
+    arguments = ["--epochs", "500", "--name", "run", "--logs", str(tmp_path)]
+    process = command("train", "lenet5", *arguments)
+    wait_for(lambda: list((tmp_path / "run" / "checkpoints").glob("epoch-*.ckpt")), process)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    assert f"kcnn resume {tmp_path / 'run'}" in output.replace("\n", "")
+    step = newest(tmp_path / "run" / "checkpoints")[1]["step"]
+    assert step > 0
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,129 @@
+"""A training that is broken off anywhere goes on to the same bits."""
+
+import keras
+import numpy as np
+import pytest
+from oracles.bits import assert_same, assert_same_runs
+
+import kcnn
+from kcnn.callbacks.checkpoint_files import newest
+
+IMAGES, SIZE = 40, 12  # 7 steps an epoch in batches of 6, the last of 4
+BASE = {
+    "model": "resnet20", "options": {"depths": (1,), "widths": (4,)}, "dropout": 0.3,
+    "augment": "crop-flip", "mixup": 0.2, "batch_size": 6, "learning_rate": 0.02, "epochs": 4,
+    "seed": 5, "checkpoint_every": "2", "optimizer": "nesterov",
+}  # fmt: skip
+
+
+def arrays(images, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(images) % 3
+    pixels = rng.integers(0, 128, (images, SIZE, SIZE, 3)) + 40 * labels[:, None, None, None]
+    return pixels.astype("uint8"), labels
+
+
+DATA = {"train": arrays(IMAGES, 0), "validation": arrays(9, 1), "test": arrays(9, 2)}
+
+
+class Break(keras.callbacks.Callback):
+    """Raise at the n-th call of one hook; nothing is saved by that."""
+
+    def __init__(self, hook=None, call=0):
+        super().__init__()
+        self._left, self._hook = call, hook
+        if hook:
+            setattr(self, hook, self._count)
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def _count(self, *args, **kwargs):
+        self._left -= 1
+        if self._left == 0:
+            raise ZeroDivisionError(self._hook)
+
+
+def plateau():
+    return keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=10.0)
+
+
+def whole(logs, fields, more):
+    recipe = kcnn.Recipe(logs=str(logs), name="whole", **BASE | fields)
+    return kcnn.train(recipe, data=DATA, callbacks=[Break(), *more()], verbose=False)
+
+
+def broken(logs, fields, more, hook, call):
+    recipe = kcnn.Recipe(logs=str(logs), name="broken", **BASE | fields)
+    with pytest.raises(ZeroDivisionError):
+        kcnn.train(recipe, data=DATA, callbacks=[Break(hook, call), *more()], verbose=False)
+    return logs / "broken"
+
+
+def resumed(path, more=list, **options):
+    return kcnn.resume(path, data=DATA, callbacks=[Break(), *more()], verbose=False, **options)
+
+
+CONSTANT = {"schedule": "constant", "warmup": 0.0}
+KINDS = {
+    "nesterov, cosine": ({}, list),
+    "adamw, cutmix": ({"optimizer": "adamw", "mixup": 0.0, "cutmix": 1.0}, list),
+    "rmsprop, best": ({"optimizer": "rmsprop", "learning_rate": 1e-3}, list),
+    "reduce on plateau": (CONSTANT | {"optimizer": "adam"}, lambda: [plateau()]),
+    "early stopping": (CONSTANT | {"early_stopping": 2, "epochs": 20, "learning_rate": 0.3}, list),
+    "swa": ({"swa_start": 0.5, "swa_learning_rate": 0.01, "swa_validation": True}, list),
+    "ema": ({"ema": 0.9}, list),
+    "mixed float16": ({"precision": "mixed_float16"}, list),
+}  # fmt: skip
+#: Calls of hooks: in the first epoch, within a later one, in validation, at an epoch's end.
+PLACES = [("on_train_batch_end", 5), ("on_train_batch_end", 11), ("on_test_batch_end", 2),
+          ("on_epoch_end", 3)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """The runs that nothing broke off, each trained once."""
+    made = {}
+
+    def of(kind):
+        if kind not in made:
+            made[kind] = whole(tmp_path_factory.mktemp("whole"), *KINDS[kind])
+        return made[kind]
+
+    return of
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_goes_on_to_the_same_bits(kind, wholes, tmp_path):
+    """Broken off three times in a row, at different places."""
+    fields, more = KINDS[kind]
+    expected = wholes(kind)
+    path = broken(tmp_path, fields, more, "on_train_batch_end", 5)
+    with pytest.raises(ZeroDivisionError):
+        kcnn.resume(path, data=DATA, callbacks=[Break("on_test_begin", 2), *more()], verbose=False)
+    run = resumed(path, more)
+    assert_same_runs(path, expected.directory)
+    assert_same(run.history, expected.history)
+    assert_same(run.model.get_weights(), expected.model.get_weights())
+    if kind == "early stopping":
+        assert expected.result["epochs"] < 20
+    if kind == "reduce on plateau":
+        rates = expected.history["learning_rate"]
+        assert rates[-1] < rates[0]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("every", ["1", "3", None])
+def test_wherever_it_is_broken_off(place, every, wholes, tmp_path):
+    fields = {"checkpoint_every": every, "steps_per_execution": 2}
+    path = broken(tmp_path, fields, list, *place)
+    resumed(path)
+    expected = wholes("nesterov, cosine").directory
+    for run in (path, expected):
+        assert newest(run / "checkpoints")[1]["step"] == 28
+    ours, theirs = (newest(run / "checkpoints")[1] for run in (path, expected))
+    assert_same(ours["variables"], theirs["variables"])
+    assert_same(ours["history"], theirs["history"])
