@@ -102,6 +102,10 @@ def check_readable(data: Any, steps: int | None = None) -> None:
     Raises:
         InputError: It is an iterator, or endless without `steps`.
     """
+    if steps is not None and steps < 1:
+        raise InputError(f"steps is a number of batches from 1 up; received {steps!r}.")
+    if _is_empty(data):
+        raise InputError("The data for BatchNorm's statistics are empty.")
     if isinstance(data, Iterator):
         raise InputError(
             f"A pass over the data for BatchNorm's statistics needs data that can be read again; "
@@ -113,6 +117,14 @@ def check_readable(data: Any, steps: int | None = None) -> None:
             "The data has no end (a repeated data set). Say how many batches make one pass: "
             "steps=... (in fit, steps_per_epoch)."
         )
+
+
+def _is_empty(data: Any) -> bool:
+    if hasattr(data, "cardinality"):  # of TensorFlow; -2: not known
+        return int(data.cardinality()) == 0
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches == 0
+    return _is_arrays(data) and len(keras.tree.flatten(data)[0]) == 0
 
 
 def is_endless(data: Any) -> bool:

@@ -209,7 +209,7 @@ def test_what_is_kept_of_trainings_with_and_without_averaging():
 
 @pytest.mark.parametrize(
     ("gains", "word"),
-    [((1, 2, 3), "not decided"), ((2, 2, 3), "found"), ((-2, -2, -3), "reversed")],
+    [((1, 2, 3), "not found"), ((2, 2, 3), "found"), ((-2, -2, -3), "reversed")],
 )
 def test_the_papers_ordering_is_judged_by_a_paired_t(gains, word):
     last = [0.80, 0.82, 0.81]
@@ -221,7 +221,8 @@ def test_the_papers_ordering_is_judged_by_a_paired_t(gains, word):
     assert line["t"] == pytest.approx(mean / error)
     assert line["higher in"] == f"{sum(gain > 0 for gain in gains)} of 3"
     stale = swa.row(swa.STALE, [0.1] * 3, last)
-    text = swa.verdict([swa.row(swa.LAST, last, last), line, stale])
+    raw = swa.row(swa.RAW, [0.8] * 3, last)
+    text = swa.verdict([swa.row(swa.LAST, last, last), line, stale, raw])
     assert f"last iterate: {word}" in text
     assert "collapses" in text
 

@@ -17,7 +17,7 @@ FLOORS = (
     {"errors", "startup"},
     {"files"},
     {"archive", "batchnorm", "checks", "registry"},
-    {"layers", "data", "folding", "loading", "recalibration", "summary"},
+    {"averaging", "layers", "data", "folding", "loading", "recalibration", "summary"},
     {"models", "weights"},
     {"callbacks", "interpret", "tables"},
     {"training", "tasks"},

@@ -5,8 +5,10 @@ import logging
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kcnn
+from kcnn.errors import InputError
 from kcnn.recalibration import (
     Recalibration,
     batchnorm_layers,
@@ -372,3 +374,19 @@ class TestRefusals:
         assert "call" not in vars(norm)
         x = images(8, (6,))
         np.testing.assert_allclose(model(x), x / np.sqrt(1.0 + norm.epsilon), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        lambda: np.zeros((0, 4), "float32"),
+        lambda: tf.data.Dataset.from_tensor_slices(np.zeros((0, 4), "float32")).batch(2),
+    ],
+    ids=["array", "data set"],
+)
+def test_data_that_are_empty_are_refused(empty):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    with pytest.raises(InputError, match="are empty"):
+        recalibrate_batchnorm(model, empty())
+    with pytest.raises(InputError, match="steps is a number of batches from 1 up; received 0"):
+        recalibrate_batchnorm(model, np.zeros((4, 4), "float32"), steps=0)

@@ -96,7 +96,7 @@ class BestWeights(keras.callbacks.Callback):
         files.check_space(self.path, 4 * self.model.count_params())
         self.model.set_weights(self._weights)
         try:
-            self.model.save_weights(files.beside(self.path))
+            _without_optimizer(self.model).save_weights(files.beside(self.path))
         finally:
             self.model.set_weights(present)
         files.put_in_place(self.path)
@@ -107,3 +107,10 @@ class BestWeights(keras.callbacks.Callback):
         """Put the best weights into the model; without a best epoch, leave it alone."""
         if self.epoch:
             self.model.set_weights(self._weights)
+
+
+def _without_optimizer(model: keras.Model) -> keras.Model:
+    """The same layers, where that is possible, without the state of training beside them."""
+    if type(model).__name__ != "Functional":
+        return model
+    return keras.Model(model.input, model.output, name=model.name)

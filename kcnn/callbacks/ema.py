@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from kcnn.callbacks.weight_mean import assign, values
+from kcnn.averaging import assign, values
 from kcnn.errors import InputError
 from kcnn.startup import keras
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.averaging import WeightMean, assign, values
 from kcnn.callbacks import swa_schedule
 from kcnn.callbacks.fit_data import FitData, evaluate_options, fit_data, training_data
 from kcnn.callbacks.swa_schedule import Timetable
-from kcnn.callbacks.weight_mean import WeightMean, assign, values
 from kcnn.errors import InputError
 from kcnn.recalibration import Recalibration, batchnorm_layers
 from kcnn.startup import keras

@@ -78,9 +78,16 @@ KINDS = {
     "ema": ({"ema": 0.9}, list),
     "mixed float16": ({"precision": "mixed_float16"}, list),
 }  # fmt: skip
-#: Calls of hooks: in the first epoch, within a later one, in validation, at an epoch's end.
-PLACES = [("on_train_batch_end", 5), ("on_train_batch_end", 11), ("on_test_batch_end", 2),
-          ("on_epoch_end", 3)]  # fmt: skip
+#: When is saved, and calls of hooks: in the first epoch, within a later one, in validation, at an
+#: epoch's end.
+PLACES = [
+    ("1", ("on_test_batch_end", 2)),
+    ("1", ("on_epoch_end", 3)),
+    ("3", ("on_train_batch_end", 11)),
+    ("3", ("on_test_batch_end", 2)),
+    (None, ("on_train_batch_end", 5)),
+    (None, ("on_train_batch_end", 11)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +122,8 @@ def test_goes_on_to_the_same_bits(kind, wholes, tmp_path):
         assert rates[-1] < rates[0]
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
-@pytest.mark.parametrize("every", ["1", "3", None])
-def test_wherever_it_is_broken_off(place, every, wholes, tmp_path):
+@pytest.mark.parametrize(("every", "place"), PLACES, ids=str)
+def test_wherever_it_is_broken_off(every, place, wholes, tmp_path):
     fields = {"checkpoint_every": every, "steps_per_execution": 2}
     path = broken(tmp_path, fields, list, *place)
     resumed(path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from kcnn.errors import InputError
-from kcnn.startup import keras
+from kcnn.startup import keras, tf
 
 
 class WeightMean:
@@ -19,6 +19,7 @@ class WeightMean:
 
     def __init__(self) -> None:
         self._mean: tuple[int, list[Any]] = (0, [])
+        self._merge: Callable[..., list[Any]] | None = None  # for tensors of the present shapes
         self.indices: list[int] = []  #: in `model.weights`, of what is averaged
 
     @property
@@ -39,11 +40,11 @@ class WeightMean:
             self.indices = [i for i in kept if i not in left_out]
         values = [_single(weights[i]) for i in self.indices]
         if not count:
-            means = [keras.ops.copy(value) for value in values]
+            means, self._merge = [keras.ops.copy(value) for value in values], None
         else:
-            share = 1.0 / (count + 1)
-            pairs = zip(means, values, strict=True)
-            means = [mean + (value - mean) * share for mean, value in pairs]
+            if self._merge is None:
+                self._merge = _merging(values)
+            means = self._merge(means, values, 1.0 / (count + 1))
         self._mean = (count + 1, means)  # in one step, should Ctrl-C come in between
 
     def put_into(self, model: keras.Model) -> None:
@@ -69,8 +70,24 @@ class WeightMean:
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` gave."""
         means = [keras.ops.convert_to_tensor(np.array(mean)) for mean in state["means"]]
-        self._mean = (int(state["count"]), means)
+        self._mean, self._merge = (int(state["count"]), means), None
         self.indices = [int(i) for i in state["indices"]]
+
+
+def _merged(means: list[Any], values: list[Any], share: Any) -> list[Any]:
+    pairs = zip(means, values, strict=True)
+    return [mean + (value - mean) * keras.ops.cast(share, mean.dtype) for mean, value in pairs]
+
+
+def _merging(values: list[Any]) -> Callable[..., list[Any]]:
+    """`_merged` for tensors as `values`; on TensorFlow as one graph, which takes half the time."""
+    if keras.backend.backend() != "tensorflow":
+        return _merged
+    specs = [tf.TensorSpec(value.shape, value.dtype) for value in values]
+    share = tf.TensorSpec((), tf.float64)
+    # A concrete function: calling a new tf.function for every training makes TensorFlow warn.
+    graph = tf.function(_merged, autograph=False).get_concrete_function(specs, specs, share)
+    return lambda means, values, share: graph(means, values, tf.constant(share, tf.float64))
 
 
 def values(weights: Sequence[keras.Variable]) -> list[Any]:
@@ -101,4 +118,6 @@ def _given_away(value: Any, dtype: str) -> Any:
 
 
 def _single(weight: keras.Variable) -> Any:
-    return keras.ops.cast(weight.value, keras.backend.result_type(weight.dtype, "float32"))
+    return keras.ops.cast(
+        keras.ops.convert_to_tensor(weight), keras.backend.result_type(weight.dtype, "float32")
+    )
