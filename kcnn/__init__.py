@@ -25,6 +25,8 @@ _HOME = {
     "register": "kcnn.registry",
     "resume": "kcnn.training.train",
     "train": "kcnn.training.train",
+    "tune": "kcnn.tuning.search",
+    "tuning": "kcnn.tuning",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings
@@ -34,7 +36,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'kcnn' has no attribute {name!r}")
     home = importlib.import_module(_HOME[name])
-    value = home if name == "callbacks" else getattr(home, name)
+    value = home if name in ("callbacks", "tuning") else getattr(home, name)
     globals()[name] = value
     return value
 

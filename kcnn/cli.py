@@ -18,6 +18,7 @@ from tyro.conf import Positional
 from kcnn.errors import InputError
 from kcnn.training.recipe import Recipe
 from kcnn.training.recipes import named_recipe
+from kcnn.tuning.options import Options
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,27 @@ class Predict:
         print_predictions(terminal, found, self.top)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tune(Options):
+    """Search for the recipe that does best on the validation split, and train it."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Search; the same command goes on where it was ended."""
+        from kcnn.tuning.search import tune
+
+        names = [f.name for f in dataclasses.fields(Options)]
+        tune(Options(**{name: getattr(self, name) for name in names}))
+
+
 _COMMANDS = {
     "list": List,
     "show": Show,
     "train": Train,
     "resume": Resume,
+    "tune": Tune,
     "evaluate": Evaluate,
     "predict": Predict,
 }

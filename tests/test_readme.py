@@ -85,6 +85,8 @@ def test_commands_run(example_files):
         arguments = [word for word in command[1:] if word != "..."]
         if arguments[0] == "train":
             arguments += ["--epochs", "1"]
+        if arguments[0] == "tune":
+            arguments += ["--epochs", "1", "--trials", "2"]
         if arguments[0] == "resume" and "--epochs" in arguments:
             arguments[arguments.index("--epochs") + 1] = "2"
         done = subprocess.run(

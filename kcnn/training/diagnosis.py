@@ -47,7 +47,7 @@ def out_of_memory(model: keras.Model, recipe: Recipe) -> OutOfMemoryError:
     """The error for a step that found no memory: batch size, estimate, and what would fit."""
     costs, batch = cost(model), recipe.batch_size
     slots = _SLOTS.get(recipe.optimizer, 2)
-    needed, there = costs.training_memory(batch, slots), _memory()
+    needed, there = costs.training_memory(batch, slots), memory()
     fitting = batch // 2
     while fitting > 1 and costs.training_memory(fitting, slots) > 0.8 * there:
         fitting //= 2
@@ -61,7 +61,7 @@ def out_of_memory(model: keras.Model, recipe: Recipe) -> OutOfMemoryError:
     )
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes that this process can have: of the GPU, else of the machine, its limits considered."""
     if tf.config.list_physical_devices("GPU"):
         # What was in use at most is the best that public functions say of what there is.

@@ -118,6 +118,11 @@ def engine(
     return found
 
 
+def forget() -> None:
+    """Let go of the engines that are kept for the next training, and of their memory."""
+    _engines.clear()
+
+
 def _fixed(recipe: Recipe) -> tuple:
     """What of the recipe a trace fixes, beside the network and the batches."""
     return (

@@ -183,7 +183,7 @@ class TestMemory:
         def exhaust(_):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-        monkeypatch.setattr(diagnosis, "_memory", lambda: 2_200_000)
+        monkeypatch.setattr(diagnosis, "memory", lambda: 2_200_000)
         with pytest.raises(MemoryError) as raised:
             trained(tmp_path, [Once(exhaust, 2)])
         message = str(raised.value)

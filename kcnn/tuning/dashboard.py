@@ -1,0 +1,93 @@
+"""What TensorBoard's HParams tab shows of a search: one experiment, a session for each trial."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kcnn.startup import keras, tf
+from kcnn.tuning.domains import Choice, Range, value_text
+from kcnn.tuning.space import Space
+
+#: Tag, run below the trial's, title.
+_METRICS = (
+    ("score/accuracy", "", "validation accuracy, of the kept weights"),
+    ("score/loss", "", "validation loss, of the kept weights"),
+    ("epoch_accuracy", "validation", "validation accuracy, last epoch"),
+)
+
+#: TensorBoard takes the first it finds of each kind; names are read in order. It looks for
+#: "tfevents" in them.
+_FIRST = "events.out.tfevents.0000000000.search"
+
+
+def write_domains(directory: Path, space: Space) -> None:
+    """The hyperparameters with their domains, and what is measured."""
+    from tensorboard.plugins.hparams import api
+
+    rows = [api.HParam(name, _domain(row)) for name, row in space.searched.items()]
+    metrics = [api.Metric(tag, group=group, display_name=title) for tag, group, title in _METRICS]
+    _write(directory, lambda: api.hparams_config(rows, metrics))
+
+
+class Session(keras.callbacks.Callback):
+    """Write a trial's hyperparameters when its training begins.
+
+    Args:
+        directory: Of the run.
+        space: What is searched.
+        values: Those of the trial; rows that do not count for it are left out.
+    """
+
+    def __init__(self, directory: Path, space: Space, values: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._directory = directory
+        self._values = {
+            name: _plain(row, values[name])
+            for name, row in space.searched.items()
+            if name in values
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: it writes the same each time."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        from tensorboard.plugins.hparams import api
+
+        _write(self._directory, lambda: api.hparams(self._values, trial_id=self._directory.name))
+
+
+def _domain(row: Range | Choice) -> Any:
+    from tensorboard.plugins.hparams import api
+
+    if isinstance(row, Choice):
+        return api.Discrete([_plain(row, value) for value in row.values])
+    return (
+        api.IntInterval(row.low, row.high)
+        if row.whole
+        else api.RealInterval(float(row.low), float(row.high))
+    )
+
+
+def _plain(row: Range | Choice, value: Any) -> Any:
+    """HParams takes one plain type for all values of a hyperparameter."""
+    if isinstance(row, Range):
+        return value
+    kinds = {type(v) for v in row.values}
+    return value if len(kinds) == 1 and kinds <= {bool, int, float, str} else value_text(value)
+
+
+def _write(directory: Path, summaries: Any) -> None:
+    """An event file of that name, the same each time it is written."""
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        with tf.summary.create_file_writer(folder).as_default() as writer:
+            summaries()
+            writer.close()
+        (written,) = Path(folder).iterdir()
+        written.replace(directory / _FIRST)

@@ -1,0 +1,108 @@
+"""Behind the search: the best trials with other seeds, `best.json`, and the winner's test."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kcnn import files
+from kcnn.training.recipe import Recipe
+from kcnn.training.run import Run, versions
+from kcnn.training.train import resume, train
+from kcnn.tuning.options import Options
+from kcnn.tuning.report import View
+from kcnn.tuning.space import Space, as_recipe
+from kcnn.tuning.trials import Trial, Trials, set_aside, trial_name, trial_seed
+
+_OTHER_SEEDS = 1_000_000  # numbers of trials never come up to it
+
+
+def winner(
+    ranked: Sequence[Trial], repeats: Mapping[int, Sequence[float]], objective: str
+) -> Trial:
+    """The best trial: with repeats, the one whose mean over the other seeds is best.
+
+    The score that put it among the best is not counted: it was picked for being high.
+    """
+    sign = 1 if objective.endswith("loss") else -1
+    known = [trial for trial in ranked if repeats.get(trial.number)]
+    if not known:
+        return ranked[0]
+    return min(known, key=lambda trial: sign * statistics.fmean(repeats[trial.number]))
+
+
+@dataclass(frozen=True)
+class Finals:
+    """What comes behind the last trial.
+
+    Args:
+        directory: Of the search.
+        space: What was searched.
+        base: Fields that all trials have in common.
+        options: Of the search.
+        view: What is shown.
+    """
+
+    directory: Path
+    space: Space
+    base: Recipe
+    options: Options
+    view: View
+
+    def recipe(self, trial: Trial) -> Recipe:
+        """What `trial` trained, for as long as the longest, with the seed of the search.
+
+        The seed decides the validation split: with it, the recipe chooses its epoch on the same
+        images as the search did.
+        """
+        return as_recipe(trial.values, dataclasses.replace(self.base, seed=self.options.seed))
+
+    def compared(self, best: Sequence[Trial], data: Any) -> dict[int, tuple[float, ...]]:
+        """Train each again with other seeds, the same for all; scores by the trial's number."""
+        trials = Trials(self.directory / "repeats", data)
+        found = {}
+        for trial in best:
+            scores = []
+            for index in range(self.options.repeats):
+                again = dataclasses.replace(
+                    Trial(trial.number * 1000 + index, trial.values, self.base.epochs)
+                )
+                seed = trial_seed(self.options.seed, _OTHER_SEEDS + index)
+                ended = trials.run(again, dataclasses.replace(self.recipe(trial), seed=seed))
+                if ended.status == "completed":
+                    scores.append(ended.score(self.options.objective))
+            found[trial.number] = tuple(scores)
+        self.view.compared(best, found)
+        return found
+
+    def write_best(self, best: Trial) -> Recipe:
+        """`best.json`, which `kcnn train --recipe` repeats."""
+        recipe = self.recipe(best)
+        content = {
+            "recipe": recipe.to_dict(),
+            "search": {
+                "trial": best.number,
+                "objective": self.options.objective,
+                "score": best.score(self.options.objective),
+                "method": self.options.method,
+                "space": self.space.texts(),
+            },
+            "versions": versions(),
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        files.replace(self.directory / "best.json", lambda file: file.write(text.encode()))
+        return recipe
+
+    def trained(self, best: Trial, recipe: Recipe, data: Any) -> Run:
+        """The winner, trained as `best.json` says; the one time that the test split is read."""
+        name = f"winner-of-{trial_name(best.number)}"
+        path, options = self.directory / name, {"data": data, "verbose": False}
+        if (path / "recipe.json").is_file():
+            return resume(path, **options)
+        set_aside(path)  # killed before its first step
+        return train(dataclasses.replace(recipe, name=name, logs=str(self.directory)), **options)

@@ -1,0 +1,122 @@
+"""A KerasTuner `HyperModel` of a network's search space, for people who have a tuner of their own.
+
+    tuner = keras_tuner.RandomSearch(
+        kcnn.tuning.hypermodel("resnet34", input_shape=(32, 32, 3), classes=10),
+        objective="val_accuracy", max_trials=20, directory="tuning", seed=1,
+    )
+    tuner.search(images, labels, validation_data=(more, labels), epochs=10)
+
+It needs nothing of kcnn's training: the model is plain Keras, compiled, and KerasTuner fits it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kcnn import registry, startup
+from kcnn.errors import InputError
+from kcnn.models.build import build
+from kcnn.startup import keras
+from kcnn.tuning.overrides import space_of
+from kcnn.tuning.space import Space
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+#: Rows for which `fit` alone has no place; KerasTuner keeps the best epoch's weights before an
+#: average would be made, so that averaging takes `kcnn.tune`.
+_FIT = ("optimizer", "learning_rate", "weight_decay", "momentum", "label_smoothing", "batch_size")
+
+
+def hypermodel(
+    model: str,
+    *,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    space: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> keras_tuner.HyperModel:
+    """A HyperModel: `build(hp)` gives the network, compiled; labels are class numbers.
+
+    Args:
+        model: A name of `kcnn list`, or FILE.py:NAME.
+        input_shape: (H, W, C) of the images; the default is the paper's.
+        classes: Number of classes; the default is the paper's.
+        space: Changes of the search space by name.
+        overrides: NAME=LOW:HIGH[:log], NAME=A,B,C or NAME=VALUE.
+        **options: Of `kcnn.build`, the same for all trials.
+
+    Raises:
+        InputError: A row that needs kcnn's own training, such as swa or augment.
+    """
+    startup.load()
+    import keras_tuner
+
+    entry = registry.lookup(model)
+    rows = space_of(model, overrides, dict(space or {})).rows
+    given = {*(space or {}), *(text.partition("=")[0] for text in overrides)}
+    kept = {n: d for n, d in rows.items() if n in _FIT or n in entry.options}
+    if refused := sorted(given - kept.keys()):
+        raise InputError(
+            f"A HyperModel has no {', '.join(refused)}: KerasTuner's training has no place for "
+            f"it. kcnn.tune has. Here: {', '.join([*_FIT, *sorted(entry.options)])}."
+        )
+    kept = {n: d for n, d in kept.items() if n not in options}
+    own = Space(kept)
+    fixed = {"input_shape": input_shape, "classes": classes, **options}
+
+    class _HyperModel(keras_tuner.HyperModel):
+        def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+            chosen = own.choose(hp)
+            switches = {n: v for n, v in chosen.items() if n not in _FIT and v is not None}
+            try:
+                network = build(model, **fixed, **switches)
+            except InputError as error:
+                raise keras_tuner.errors.FailedTrialError(str(error)) from error
+            _compile(network, chosen)
+            return network
+
+        def fit(
+            self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+        ) -> Any:
+            chosen = own.choose(hp)
+            batched = args and hasattr(args[0], "element_spec")  # a tf.data.Dataset has its own
+            if "batch_size" in chosen and not batched:
+                kwargs.setdefault("batch_size", chosen["batch_size"])
+            return model.fit(*args, **kwargs)
+
+    return _HyperModel(name=model)
+
+
+def _compile(model: keras.Model, chosen: Mapping[str, Any]) -> None:
+    smoothing = chosen.get("label_smoothing", 0.0)
+    outputs = model.output_shape[-1]
+
+    def loss(labels: Any, probabilities: Any) -> Any:
+        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs)
+        return keras.losses.categorical_crossentropy(
+            one_hot, probabilities, label_smoothing=smoothing
+        )
+
+    model.compile(optimizer=_optimizer(model, chosen), loss=loss, metrics=["accuracy"])
+    model.optimizer.build(model.trainable_variables)  # KerasTuner's files hold its variables, too
+
+
+def _optimizer(model: keras.Model, chosen: Mapping[str, Any]) -> keras.optimizers.Optimizer:
+    """Keras' own, with decoupled decay of everything but vectors."""
+    kind = chosen.get("optimizer", "adam")
+    numbers = {name: chosen[name] for name in ("learning_rate", "weight_decay") if name in chosen}
+    kinds = keras.optimizers
+    if kind in ("sgd", "momentum", "nesterov"):
+        momentum = 0.0 if kind == "sgd" else chosen.get("momentum", 0.9)
+        made = kinds.SGD(momentum=momentum, nesterov=kind == "nesterov", **numbers)
+    elif kind == "rmsprop":
+        made = kinds.RMSprop(momentum=chosen.get("momentum", 0.0), **numbers)
+    else:
+        made = {"adam": kinds.Adam, "adamw": kinds.AdamW}[kind](**numbers)
+    if made.weight_decay:
+        vectors = [v for v in model.trainable_variables if len(v.shape) < 2]
+        made.exclude_from_weight_decay(var_list=vectors)
+    return made

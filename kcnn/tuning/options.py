@@ -1,0 +1,98 @@
+"""What a search is asked for: each field is a flag of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tyro.conf import Positional
+
+from kcnn.errors import InputError
+
+Method = Literal["random", "hyperband", "bayesian"]
+Objective = Literal["validation_accuracy", "validation_loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A search: on what, by which method, how many trials of what length.
+
+    Raises:
+        InputError: A value outside its range, at construction.
+    """
+
+    model: Positional[str] = "lenet5"
+    """Network: a name of `kcnn list`, or FILE.py:NAME for one of your own."""
+    data: str = "digits"
+    """digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file or a folder of class folders."""
+    trials: int = 20
+    """Number of trials. A finished search goes on with a larger one; hyperband counts by itself."""
+    epochs: int | None = None
+    """Epochs of a trial (hyperband: of the longest); the default is that of kcnn train."""
+    method: Method = "random"
+    """random search; hyperband, which gives many trials few epochs; bayesian optimisation."""
+    objective: Objective = "validation_accuracy"
+    """What ranks the trials. The test split is read once, by the winner."""
+    seed: int = 0
+    """Decides the trials, their weights and data order, and the validation split."""
+    space: tuple[str, ...] = ()
+    """Rows of the search space: NAME=LOW:HIGH[:log] NAME=A,B,C NAME=VALUE."""
+    space_file: str | None = None
+    """A Python file whose mapping `space` changes the search space; rows of --space come later."""
+    validation: float = 0.1
+    """Share of the training images to choose on, or their number."""
+    top: int = 3
+    """How many of the best trials --repeats compares."""
+    repeats: int = 0
+    """Train each of the best trials again with so many other seeds: which was only lucky?"""
+    winner: bool = True
+    """Train the winner at the end, and read the test split with it."""
+    workers: int = 1
+    """Trials side by side, each in a process of its own; random search only. With several GPUs,
+    one GPU each."""
+    listen: str | None = None
+    """HOST:PORT for workers on other machines, which share the folder of runs. Without any
+    password: in a network you trust. The default: this machine alone."""
+    join: str | None = None
+    """HOST:PORT where a search on another machine listens: lend it this machine's workers."""
+    memory: float | None = None
+    """GiB that a training may take; combinations above are not tried. The default: all there is."""
+    name: str | None = None
+    """The search's folder below `logs`; the default is made of data, model, method and seed."""
+    logs: str = "logs"
+    """Root folder of runs; tensorboard --logdir takes the search's own folder."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("trials", 1), ("top", 1), ("repeats", 0), ("seed", 0), ("workers", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise InputError(f"{name} is a whole number from {low} up; received {value!r}.")
+        for name, allowed in (("method", Method), ("objective", Objective)):
+            if getattr(self, name) not in allowed.__args__:
+                raise InputError(
+                    f"{name} is one of {', '.join(allowed.__args__)}; received "
+                    f"{getattr(self, name)!r}."
+                )
+        self._check_workers()
+        if self.repeats == 1:
+            raise InputError("repeats=1 shows no spread: take 0 for none, or 2 and more.")
+        if self.memory is not None and not self.memory > 0:
+            raise InputError(f"memory is a number of GiB above 0; received {self.memory!r}.")
+
+    @property
+    def parallel(self) -> bool:
+        """Whether trials run in processes of their own."""
+        return self.workers > 1 or self.listen is not None or self.join is not None
+
+    def _check_workers(self) -> None:
+        if self.parallel and self.method != "random":
+            raise InputError(
+                f"{self.method} decides by the trials that have ended: with workers, that would "
+                f"depend on which was faster. Take --method random, or one worker."
+            )
+        if self.listen and self.join:
+            raise InputError("A search listens, or joins another one; received both.")
+        for address in filter(None, (self.listen, self.join)):
+            host, colon, port = address.rpartition(":")
+            if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+                raise InputError(f"An address is HOST:PORT; received {address!r}.")

@@ -1,0 +1,268 @@
+"""`kcnn.tune`: a search, in one directory, that can be broken off anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from kcnn import files, startup, tables
+from kcnn.errors import InputError
+from kcnn.startup import keras
+from kcnn.training.inputs import as_problem
+from kcnn.training.recipe import Recipe
+from kcnn.training.run import Run
+from kcnn.tuning import dashboard, figures, finals, manifest, splits
+from kcnn.tuning.feasibility import Feasibility
+from kcnn.tuning.options import Options
+from kcnn.tuning.overrides import space_file, space_of
+from kcnn.tuning.report import View
+from kcnn.tuning.space import Space
+from kcnn.tuning.trials import Trial, Trials, trial_name, trial_seed
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found."""
+
+    directory: Path
+    trials: tuple[Trial, ...]  #: the best first, those that failed last
+    best: Recipe  #: what `best.json` holds, and `kcnn train --recipe best.json` repeats
+    repeats: Mapping[int, tuple[float, ...]]  #: scores by trial, with other seeds
+    run: Run | None  #: the winner, trained anew and tested; None without `winner`
+
+
+def tune(
+    options: Options | None = None,
+    *,
+    space: Mapping[str, Any] | None = None,
+    data: Any = None,
+    callbacks: Callbacks = tuple,
+    verbose: bool = True,
+) -> Found:
+    """Search for the recipe that does best on the validation split, and train it.
+
+    Each trial is a `kcnn.train` in a directory of its own. Trials are ranked by the weights that
+    were kept: with weight averaging, by the average. The same options give the same trials,
+    scores and winner, whether or not the search was killed meanwhile: called again, it goes on.
+
+    Args:
+        options: What is searched, how long; the default takes 20 random trials of LeNet-5.
+        space: Changes of the search space by name, as in a file for `options.space_file`.
+        data: The user's own data in place of `options.data`, as `kcnn.train` takes them.
+        callbacks: Makes further Keras callbacks for one trial, new ones each time.
+        verbose: Show the space, the trials and the result.
+
+    Raises:
+        InputError: Bad input; a directory with another search; a space of which nothing can be
+            trained; no trial that completed.
+        OSError: The disk is full. The same call goes on.
+        KeyboardInterrupt, SystemExit: Behind a checkpoint. The same call goes on.
+    """
+    options = options or Options()
+    if options.parallel and (data is not None or callbacks is not tuple):
+        raise InputError(
+            "Workers are other processes: they load data by name, and have no callbacks of yours. "
+            "Save arrays as an .npz, or take one worker."
+        )
+    console = tables.console() if verbose else Console(quiet=True)
+    startup.load()
+    search = _Search.prepared(options, space, data, console)
+    search.directory.mkdir(parents=True, exist_ok=True)
+    if options.join:
+        manifest.check_or_write(search.directory, search.identity())
+        search.view.begin(search.space, options, search.directory)
+        return search.joined()
+    with files.Lock(search.directory):
+        manifest.check_or_write(search.directory, search.identity())
+        dashboard.write_domains(search.directory, search.space)
+        search.view.begin(search.space, options, search.directory)
+        if options.parallel:
+            search.run_workers()
+        search.run(callbacks)  # behind workers: reads, and trains what a lost machine left
+        return search.finish()
+
+
+def work(options: Options, role: str) -> None:
+    """A chief's or a worker's part of a search; KerasTuner reads the role from the environment."""
+    startup.load()
+    search = _Search.prepared(options, None, None, Console(quiet=True))
+    search.run(tuple, role)
+
+
+@dataclass
+class _Search:
+    options: Options
+    base: Recipe
+    space: Space
+    data: Any  #: as the caller gave it
+    splits: Any  #: all of them
+    feasibility: Feasibility
+    view: View
+
+    def __post_init__(self) -> None:
+        self.refused: dict[str, int] = {}  # combinations that were not tried, by reason
+        self.seen: list[Trial] = []
+        self.origin: dict[int, int] = {}  # of trials: the one whose seed they have
+
+    @classmethod
+    def prepared(
+        cls, options: Options, changes: Mapping[str, Any] | None, data: Any, console: Console
+    ) -> _Search:
+        changes = (space_file(options.space_file) if options.space_file else {}) | dict(
+            changes or {}
+        )
+        base = Recipe(
+            model=options.model,
+            data=options.data,
+            epochs=options.epochs,
+            validation=options.validation,
+            seed=options.seed,
+        )
+        whole = splits.whole(data, base)
+        problem = as_problem(splits.without_test(whole), base)
+        space = space_of(options.model, options.space, changes, problem.image_shape)
+        memory = None if options.memory is None else int(options.memory * 2**30)
+        feasibility = Feasibility(problem, memory)
+        base = dataclasses.replace(base, epochs=feasibility.resolved(base).epochs)
+        if data is not None:
+            base = dataclasses.replace(base, data=f"own: {problem.name}")
+        return cls(options, base, space, data, whole, feasibility, View(console, options))
+
+    @property
+    def directory(self) -> Path:
+        """Of the search; the same for the same data, model, method and seed."""
+        options = self.options
+        model = Path(options.model.rpartition(":")[2]).name
+        name = options.name or (
+            f"{self.feasibility.problem.name}-{model}-{options.method}-{options.seed}"
+        )
+        if "/" in name or name in ("", ".", ".."):
+            raise InputError(f"name is the name of a folder below `logs`; received {name!r}.")
+        return Path(options.logs) / name
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this search the one it is."""
+        recipe = self.base.to_dict()
+        return {
+            "method": self.options.method,
+            "objective": self.options.objective,
+            "space": self.space.texts(),
+            "recipe": {name: recipe[name] for name in ("model", "epochs", "validation", "seed")},
+            "data": self.feasibility.problem.fingerprint,
+            "images": dict(self.feasibility.problem.sizes),
+        }
+
+    def run_workers(self) -> None:
+        """Trials side by side, until there are none left to begin."""
+        from kcnn.tuning import workers
+
+        trials = Trials(self.directory, None)
+
+        def poll() -> None:
+            for number in range(self.options.trials):
+                trial = trials.recorded(number)
+                if trial and trial != self.view.trials.get(number):
+                    (self.view.started if trial.status == "running" else self.view.ended)(trial)
+
+        with self.view.live():
+            workers.run(self.directory, self.options, self.space.texts(), poll)
+
+    def run(self, callbacks: Callbacks, role: str = "") -> None:
+        """All trials that are not there yet; with a role, what KerasTuner's chief leaves to it."""
+        from kcnn.tuning.oracles import Tuner, oracle  # loads KerasTuner
+
+        trials = Trials(self.directory, splits.without_test(self.splits))
+        asked = oracle(self.options, self.space, self._refusal, self.base.epochs)
+        # Workers' trials have been shown.
+        with contextlib.nullcontext() if self.options.parallel else self.view.live():
+            folder = self.directory / "workers" / role if role else self.directory
+            tuner = Tuner(asked, folder, lambda trial: self._trial(trials, trial, callbacks))
+            tuner.run_all()
+
+    def _hp(self, values: Mapping[str, Any]) -> keras_tuner.HyperParameters:
+        hp = self.space.declared()
+        hp.values = dict(values)
+        return hp
+
+    def _refusal(self, values: Mapping[str, Any]) -> str | None:
+        try:
+            base = dataclasses.replace(
+                self.base, epochs=values.get("tuner/epochs", self.base.epochs)
+            )
+            why = self.feasibility.refusal(self.space.recipe(self._hp(values), base))
+        except InputError as error:
+            why = str(error)
+        if why:
+            self.refused[why] = self.refused.get(why, 0) + 1
+        return why
+
+    def _trial(
+        self, trials: Trials, asked: keras_tuner.engine.trial.Trial, callbacks: Callbacks
+    ) -> float | None:
+        """Run what KerasTuner asks for; its score, None where it failed."""
+        number, values = int(asked.trial_id), asked.hyperparameters.values
+        # A trial of hyperband that goes on is trained anew for longer, with its first seed: a
+        # learning rate that has come down to 0 cannot go on.
+        past = values.get("tuner/trial_id")
+        origin = number if past is None else self.origin[int(past)]
+        self.origin[number] = origin
+        hp = self._hp(values)
+        epochs = values.get("tuner/epochs", self.base.epochs)
+        trial = Trial(number, self.space.choose(hp), epochs)
+        recipe = dataclasses.replace(
+            self.space.recipe(hp, self.base),
+            epochs=epochs,
+            seed=trial_seed(self.options.seed, origin),
+        )
+        self.view.started(trial)
+        session = dashboard.Session(self.directory / trial_name(number), self.space, trial.values)
+        ended = trials.run(trial, recipe, lambda: [*callbacks(), session, self.view.epochs()])
+        self.seen.append(ended)
+        self.view.ended(ended)
+        return ended.score(self.options.objective)
+
+    def joined(self) -> Found:
+        """Lend workers to a search that another machine leads, and say what it has found."""
+        self.run_workers()
+        self.seen = [t for t in self.view.trials.values() if t.status != "running"]
+        ranked, failed = self._ranked()
+        final = finals.Finals(self.directory, self.space, self.base, self.options, self.view)
+        return Found(self.directory, (*ranked, *failed), final.recipe(ranked[0]), {}, None)
+
+    def _ranked(self) -> tuple[list[Trial], list[Trial]]:
+        """Completed trials, the best first; and those that failed."""
+        completed = [trial for trial in self.seen if trial.status == "completed"]
+        failed = [trial for trial in self.seen if trial.status == "failed"]
+        if not completed:
+            reasons = "\n".join(f"  trial {t.number}: {t.reason}" for t in failed[:3])
+            raise InputError(f"None of the {len(failed)} trials completed:\n{reasons}")
+        return sorted(completed, key=lambda t: t.rank(self.options.objective)), failed
+
+    def finish(self) -> Found:
+        """Rank, compare, draw, train the winner."""
+        options, objective = self.options, self.options.objective
+        self.view.refused(self.refused)
+        ranked, failed = self._ranked()
+        final = finals.Finals(self.directory, self.space, self.base, options, self.view)
+        repeats = {}
+        if options.repeats:
+            repeats = final.compared(ranked[: options.top], splits.without_test(self.splits))
+        best = finals.winner(ranked, repeats, objective)
+        recipe = final.write_best(best)
+        self.view.figures(figures.draw(self.directory, self.space, self.seen, objective))
+        run = None
+        if options.winner:
+            run = final.trained(best, recipe, None if self.data is None else self.splits)
+        self.view.result(best, run, self.directory)
+        return Found(self.directory, (*ranked, *failed), recipe, repeats, run)

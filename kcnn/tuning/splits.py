@@ -1,0 +1,45 @@
+"""What trials see of the data, and what only the winner sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kcnn.data import Data, from_arrays, load_data
+from kcnn.startup import tf
+from kcnn.training.recipe import Recipe
+
+
+def whole(data: Any, base: Recipe) -> Any:
+    """All splits: of `base.data`, or of the user's own `data` in its place.
+
+    Arrays are divided here, by the seed of the search, so that all trials choose on the same
+    images.
+
+    Raises:
+        InputError: Data that cannot be trained on.
+    """
+    sizes = {"seed": base.seed}
+    if data is None:
+        return load_data(base.data, validation=base.validation_size, **sizes)
+    if isinstance(data, tuple) and len(data) == 2:
+        data = {"train": data}
+    if isinstance(data, Mapping) and not _streams(data):
+        parts = dict(data)
+        train = parts.pop("train", None)
+        return from_arrays(train, **parts, validation_size=base.validation_size, **sizes)
+    return data
+
+
+def without_test(data: Any) -> Any:
+    """The same, with nothing to test on: no trial can look."""
+    if isinstance(data, Data):
+        return dataclasses.replace(data, test=data.test.take(np.arange(0)))
+    return {part: stream for part, stream in data.items() if part != "test"}
+
+
+def _streams(data: Mapping[str, Any]) -> bool:
+    return any(isinstance(part, tf.data.Dataset) for part in data.values())

@@ -1,0 +1,233 @@
+"""Trials side by side: KerasTuner's chief and workers, started, watched and started again.
+
+The parent holds the search's lock. Its chief is the oracle that all ask; each worker runs trials as
+a search without workers does. All is in the trials' records, so that any process may die at any
+time: a worker is started again under its number, gets the trial it had, and goes on with it from
+the checkpoint; a new chief asks anew, and finished trials answer from their records.
+
+KerasTuner's protocol has no authentication: whoever reaches the port can take and change trials.
+So it listens on this machine alone. On several machines that share the folder of runs, one listens
+(`--listen 10.0.0.1:9000`) and others join (`--join 10.0.0.1:9000`): in a network you trust.
+
+Each process keeps its log below `workers/` in the search's directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kcnn import files
+from kcnn.errors import InputError
+from kcnn.tuning.options import Options
+from kcnn.tuning.trials import Trials
+
+_DEATHS = 4  # of processes within one trial, before it counts as failed
+_PATIENCE = 5.0  # seconds that a chief gets to end by itself, when its workers have
+_ENDED, _REFUSED = 0, 2  # exit statuses
+
+
+def run(
+    directory: Path, options: Options, space: Mapping[str, str], poll: Callable[[], Any]
+) -> None:
+    """Run a search's trials in `options.workers` processes, until there are none left.
+
+    Args:
+        directory: Of the search.
+        options: Of the search.
+        space: Its rows as text.
+        poll: Called once in a while, to show what there is.
+
+    Raises:
+        InputError: What a worker was refused, or a worker that dies again and again.
+    """
+    fields = dataclasses.asdict(options) | {"space_file": None, "logs": str(directory.parent)}
+    fields |= {"name": directory.name, "space": [f"{n}={text}" for n, text in space.items()]}
+    (directory / "workers").mkdir(exist_ok=True)
+    text = json.dumps(fields, indent=2)
+    crew = _Crew(directory, options)
+    files.replace(crew.task, lambda file: file.write(text.encode()))
+    try:
+        crew.start()
+        while crew.watch():
+            poll()
+            time.sleep(0.2)
+    finally:
+        crew.stop()
+    poll()
+
+
+class _Crew:
+    """A chief and its workers."""
+
+    def __init__(self, directory: Path, options: Options) -> None:
+        self._directory, self._options = directory, options
+        self._gpus, self._address = _gpus(), options.join or options.listen
+        self._processes: dict[str, subprocess.Popen] = {}
+        self._deaths: Counter[Any] = Counter()  # by trial, and of those outside of one
+        self._name = f"{'joined' if options.join else 'worker'}-{_host()}"
+        self.task = directory / "workers" / f"{self._name}.json"  #: what its processes read
+
+    def start(self) -> None:
+        """Start all that is not running."""
+        if not self._processes:
+            self._chosen = self._address or f"127.0.0.1:{_free_port()}"
+        roles = [] if self._options.join else ["chief"]
+        roles += [f"{self._name}-{index}" for index in range(self._options.workers)]
+        for index, role in enumerate(roles):
+            if role not in self._processes:
+                self._processes[role] = self._started(role, index - len(roles))
+
+    def watch(self) -> bool:
+        """Start again who has died; whether there is still something to do."""
+        for role, process in list(self._processes.items()):
+            status = process.poll()
+            if status == _REFUSED:
+                raise InputError(self._last_words(role))
+            if status is None or status == _ENDED:
+                continue
+            self._bury(role, process)
+            if role == "chief":  # the others hold on to one that is gone
+                self.stop()
+            else:
+                del self._processes[role]
+            self.start()
+            return True
+        workers = [p for role, p in self._processes.items() if role != "chief"]
+        return any(process.poll() is None for process in workers)
+
+    def _bury(self, role: str, process: subprocess.Popen) -> None:
+        """Count a death; a trial in which process after process dies has failed."""
+        number = held_by(self._directory, process.pid)
+        self._deaths[number] += 1
+        if self._deaths[number] < _DEATHS:
+            return
+        died = f"died {_DEATHS} times, the last with status {process.returncode}"
+        if number is None:
+            raise InputError(f"{role} {died}: {self._last_words(role)} See {self._log(role)}.")
+        trials = Trials(self._directory, None)
+        reason = f"Its process {died} (-9: killed, as for lack of memory). {self._log(role)}"
+        trials.fail(number, reason)
+
+    def stop(self) -> None:
+        """End all: workers behind a checkpoint, the chief when it has had its time."""
+        workers = {role: p for role, p in self._processes.items() if role != "chief"}
+        for process in workers.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in workers.values():
+            _wait(process, 60.0)
+        if chief := self._processes.get("chief"):
+            _wait(chief, _PATIENCE)
+        self._processes.clear()
+
+    def _started(self, role: str, index: int) -> subprocess.Popen:
+        host, _, port = self._chosen.rpartition(":")
+        environment = os.environ | {
+            "KERASTUNER_TUNER_ID": role,
+            "KERASTUNER_ORACLE_IP": host,
+            "KERASTUNER_ORACLE_PORT": port,
+        }
+        if role == "chief":
+            environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        elif self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index % len(self._gpus)]
+        command = [sys.executable, "-m", "kcnn.tuning.workers", str(self.task)]
+        with self._log(role).open("ab") as log:
+            # In a group of its own: Ctrl-C reaches the parent, which ends the others in order.
+            return subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _log(self, role: str) -> Path:
+        return self._directory / "workers" / f"{role}.log"
+
+    def _last_words(self, role: str) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log(role).read_text(errors="replace").strip().splitlines()
+            return lines[-1].removeprefix("kcnn: ") if lines else "no words."
+        return "no words."
+
+
+def serve(task: Path) -> int:
+    """What a chief or worker does: the search of `task`, in the role that its environment says."""
+    from kcnn.tuning.search import work
+
+    fields: dict[str, Any] = json.loads(task.read_text(encoding="utf-8"))
+    fields["space"] = tuple(fields["space"])
+    _end_with_parent(os.getppid())
+    try:
+        work(Options(**fields), os.environ["KERASTUNER_TUNER_ID"])
+    except InputError as error:
+        print(f"kcnn: {' '.join(str(error).split())}", file=sys.stderr)
+        return _REFUSED
+    return _ENDED
+
+
+def _end_with_parent(parent: int) -> None:
+    """End when the parent is gone, however it died: nobody would watch any more."""
+    import threading
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)  # checkpoints are whole at any time
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait(process: subprocess.Popen, seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def held_by(directory: Path, pid: int) -> int | None:
+    """The trial that process `pid` of this machine was running, as its lock's file says."""
+    owner = f"process {pid} on {socket.gethostname()}"
+    for path in directory.glob(f"trial-*/{files.Lock.NAME}"):
+        with contextlib.suppress(OSError):
+            if path.read_text().strip() == owner:
+                return int(path.parent.name.rpartition("-")[2])
+    return None
+
+
+def _host() -> str:
+    """Name of this machine, as part of workers' names: KerasTuner takes "chief" for the chief."""
+    return socket.gethostname().replace("chief", "c-h-i-e-f").replace("/", "-")
+
+
+def _gpus() -> list[str]:
+    """The GPUs that workers share, one each as long as there are enough."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [gpu for gpu in given.split(",") if gpu]
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Path(sys.argv[1])))

@@ -1,0 +1,168 @@
+"""What people see: HParams read back from the event files, tables, figures."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing import event_file_loader
+from tensorboard.plugins.hparams import metadata
+from tensorboard.util.tensor_util import make_ndarray
+from test_search import DATA, RATES
+
+from kcnn.tuning import Options, space_of, tune
+from kcnn.tuning.dashboard import Session
+from kcnn.tuning.figures import draw, importance
+from kcnn.tuning.report import View, space_table, trials_table
+from kcnn.tuning.trials import Trial
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    rows = (*RATES[2:], "optimizer=adamw,nesterov", "width=4,8")
+    options = Options(
+        model="mlp", trials=3, epochs=1, winner=False, name="search", space=rows,
+        logs=str(tmp_path_factory.mktemp("dashboard")),
+    )  # fmt: skip
+    return tune(options, data=DATA, verbose=False)
+
+
+def hparams(directory):
+    """HParams' records of a directory's own event files, by tag, in the order they are read."""
+    records = {}
+    for path in sorted(directory.glob("events*")):
+        for event in event_file_loader.EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == metadata.PLUGIN_NAME:
+                    records.setdefault(value.tag, value.metadata.plugin_data.content)
+    return records
+
+
+class TestHParams:
+    def test_domains(self, found):
+        content = hparams(found.directory)[metadata.EXPERIMENT_TAG]
+        infos = {i.name: i for i in metadata.parse_experiment_plugin_data(content).hparam_infos}
+        assert infos.keys() == {"optimizer", "learning_rate", "weight_decay", "momentum", "width"}
+        rate = infos["learning_rate"].domain_interval
+        assert (rate.min_value, rate.max_value) == (1e-4, 1e-1)
+        assert infos["momentum"].domain_interval.max_value == 0.99
+        widths = infos["width"].domain_discrete.values
+        assert [value.number_value for value in widths] == [4, 8]
+        names = [value.string_value for value in infos["optimizer"].domain_discrete.values]
+        assert names == ["adamw", "nesterov"]
+
+    def test_sessions(self, found):
+        for trial in found.trials:
+            directory = found.directory / f"trial-{trial.number:04d}"
+            content = hparams(directory)[metadata.SESSION_START_INFO_TAG]
+            values = metadata.parse_session_start_info_plugin_data(content).hparams
+            assert values["learning_rate"].number_value == trial.values["learning_rate"]
+            assert values["width"].number_value == trial.values["width"]
+            assert ("momentum" in values) == (trial.values["optimizer"] == "nesterov")
+            assert "batch_size" not in values  # fixed
+
+    def test_scores_and_curves(self, found):
+        for trial in found.trials:
+            directory = found.directory / f"trial-{trial.number:04d}"
+            tags = {}
+            for path in sorted(directory.rglob("events*")):
+                for event in event_file_loader.EventFileLoader(str(path)).Load():
+                    for value in event.summary.value:
+                        if value.tag.startswith(("score", "epoch")):
+                            tags[value.tag] = float(make_ndarray(value.tensor))
+            assert tags["score/accuracy"] == pytest.approx(trial.accuracy)
+            assert tags["score/loss"] == pytest.approx(trial.loss)
+            assert {"epoch_accuracy", "epoch_loss"} <= tags.keys()
+
+    def test_callbacks_can_be_copied_deeply(self, tmp_path):
+        """KerasTuner copies the callbacks that it is handed."""
+        space = space_of("mlp")
+        session = Session(tmp_path, space, {"width": 64, "optimizer": "adamw"})
+        copy.deepcopy(session).on_train_begin()
+        content = hparams(tmp_path)[metadata.SESSION_START_INFO_TAG]
+        assert "width" in metadata.parse_session_start_info_plugin_data(content).hparams
+        view = View(Console(quiet=True), Options())
+        copy.copy(view.epochs()).on_epoch_end(0, {"val_accuracy": 0.5})
+        assert "50.00%" in view._epoch
+
+
+def text(renderable, width=100):
+    console = Console(width=width, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(renderable)
+        return console.export_text()
+
+
+class TestTables:
+    TRIALS = (
+        Trial(0, {"learning_rate": 0.01}, 1, "completed", 0.9, 0.4, 1.0),
+        Trial(1, {"learning_rate": 0.02}, 1, "completed", 0.95, 0.2, 1.0),
+        Trial(2, {"learning_rate": 0.03}, 1, "failed", reason="no"),
+    )
+
+    @pytest.mark.parametrize("width", [60, 100, 240])
+    def test_ranks_and_failures(self, width):
+        shown = text(
+            trials_table(self.TRIALS, space_of("lenet5"), "validation_accuracy", None, width), width
+        )
+        lines = [line.split() for line in shown.splitlines() if "0.0" in line]
+        assert [line[:3] for line in lines[:2]] == [["1", "1", "95.00%"], ["2", "0", "90.00%"]]
+        assert lines[2][:2] == ["2", "failed"]
+        assert max(map(len, shown.splitlines())) <= width
+
+    def test_the_space_says_scales_and_conditions(self):
+        shown = " ".join(text(space_table(space_of("lenet5")), 140).split())
+        assert "learning_rate 0.0001 to 0.1 logarithmic" in shown
+        assert "logarithmic in 1 - value optimizer is momentum or nesterov" in shown
+
+    def test_a_search_in_a_pipe_is_a_line_for_each_trial(self, capsys, found, tmp_path):
+        options = Options(
+            model="mlp", trials=2, epochs=1, winner=False, name="shown", logs=str(tmp_path),
+            space=(*RATES, "momentum=0.9"),
+        )  # fmt: skip
+        tune(options, data=DATA)
+        shown = capsys.readouterr().out
+        assert [shown.count(f"trial {number}  ") for number in range(2)] == [1, 1]
+        assert "Search space" in shown
+        assert "with probability" in shown
+        assert "kcnn train --recipe" in shown
+
+
+def trials(count, failed=0):
+    """Their score goes by the learning rate alone."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        rate = 10 ** rng.uniform(-4, -1)
+        error = 0.02 + 0.1 * abs(np.log10(rate) + 2)
+        values = {
+            "learning_rate": rate, "optimizer": ("adamw", "nesterov")[number % 2], "swa": False,
+            "batch_size": int(rng.choice([32, 64, 128])), "weight_decay": 10 ** rng.uniform(-4, 0),
+        }  # fmt: skip
+        made.append(Trial(number, values, 1, "completed", 1 - error, error, 1.0))
+    for number in range(count, count + failed):
+        made.append(Trial(number, dict(made[0].values), 1, "failed", reason="no"))
+    return made
+
+
+class TestFigures:
+    def test_written_as_png(self, tmp_path):
+        paths = draw(tmp_path, space_of("lenet5"), trials(12, 2), "validation_accuracy")
+        assert [path.name for path in paths] == ["scores.png", "best_so_far.png", "importance.png"]
+        assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths)
+        few = draw(tmp_path, space_of("lenet5"), trials(3), "validation_loss")
+        assert [path.name for path in few] == ["scores.png", "best_so_far.png"]
+
+    def test_importance_finds_the_one_that_counts(self):
+        by_name, score = importance(space_of("lenet5"), trials(40), "validation_accuracy")
+        assert max(by_name, key=lambda name: by_name[name][0]) == "learning_rate"
+        assert by_name["learning_rate"][0] > 5 * by_name["batch_size"][0]
+        assert score > 0.5
+
+    def test_a_search_leaves_them(self, found):
+        assert (found.directory / "scores.png").is_file()
+        content = json.loads((found.directory / "best.json").read_text())
+        assert content["recipe"]["learning_rate"] == found.trials[0].values["learning_rate"]

@@ -1,0 +1,214 @@
+"""Workers: the same set of trials as one process, whoever dies meanwhile."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from test_search import HERE, RATES, outcomes
+
+import kcnn
+from kcnn.files import Lock
+from kcnn.tuning import Options, tune, workers
+from kcnn.tuning.trials import Trial, Trials
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
+
+
+def search(logs, **fields):
+    options = {"model": "mlp", "trials": 3, "epochs": 25, "winner": False, "name": "search"}
+    options |= {"space": (*RATES[:-1], "batch_size=64"), "logs": str(logs)} | fields
+    return tune(Options(**options), verbose=False)
+
+
+def test_killed_it_ends_with_the_same_trials(tmp_path, monkeypatch):
+    started, killed = [], []
+    make = workers._Crew._started
+
+    def remember(self, role, index):
+        started.append((role, make(self, role, index)))
+        return started[-1][1]
+
+    def kill():
+        """The first worker that trains, as soon as an epoch is written."""
+        while not killed:
+            time.sleep(0.02)
+            for role, process in list(started):
+                held = workers.held_by(tmp_path / "search", process.pid)
+                if held is not None and list((tmp_path / "search").glob("trial-*/metrics.csv")):
+                    process.kill()
+                    killed.append(role)
+                    break
+
+    monkeypatch.setattr(workers._Crew, "_started", remember)
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    found = search(tmp_path, workers=2)
+    thread.join(5)
+    assert [role for role, _ in started].count(killed[0]) == 2  # under the same name
+    assert all(process.poll() is not None for _, process in started)
+    monkeypatch.undo()
+    assert outcomes(found) == outcomes(search(tmp_path / "alone"))
+    assert {trial.status for trial in found.trials} == {"completed"}
+
+
+class Process:
+    """A process that is whatever a test wants it to be."""
+
+    def __init__(self, pid, returncode=None):
+        self.pid, self.returncode = pid, returncode
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, seconds=None):
+        return self.returncode
+
+    def send_signal(self, number):
+        self.returncode = -number
+
+    kill = terminate = lambda self: self.send_signal(9)
+
+
+@pytest.fixture
+def crew(tmp_path):
+    """Two workers and a chief that are no processes."""
+    made = workers._Crew(tmp_path, Options(workers=2))
+    made.started = []
+
+    def start(role, index):
+        made.started.append(role)
+        return Process(os.getpid())
+
+    made._started = start
+    made.start()
+    (tmp_path / "workers").mkdir()
+    return made
+
+
+def test_with_a_chief_all_begin_anew(crew):
+    roles, crew.started = crew.started, []
+    workers_before = [p for role, p in crew._processes.items() if role != "chief"]
+    crew._processes["chief"].returncode = -9
+    assert crew.watch()
+    assert crew.started == roles
+    assert [process.returncode for process in workers_before] == [-signal.SIGTERM] * 2
+
+
+def test_a_trial_that_kills_process_after_process_has_failed(crew, tmp_path):
+    trials = Trials(tmp_path, None)
+    trials._write(Trial(3, {"width": 4}, 1))
+    (tmp_path / "trial-0003").mkdir()
+    role = crew.started[-1]
+    with Lock(tmp_path / "trial-0003"):  # held by this process, which the others pretend to be
+        for death in range(1, workers._DEATHS + 1):
+            assert trials.recorded(3).status == "running"
+            crew._processes[role].returncode = -9
+            assert crew.watch()
+            assert crew.started[-1] == role, death
+    assert trials.recorded(3).status == "failed"
+    assert "died 4 times, the last with status -9" in trials.recorded(3).reason
+
+
+def test_deaths_outside_of_trials_end_the_search(crew, tmp_path):
+    role = crew.started[-1]
+    crew._log(role).write_text("ImportError: no such thing\n")
+    for _ in range(workers._DEATHS - 1):
+        crew._processes[role].returncode = 1
+        assert crew.watch()
+    crew._processes[role].returncode = 1
+    with pytest.raises(kcnn.InputError, match=r"died 4 times.*ImportError: no such thing"):
+        crew.watch()
+
+
+def test_what_a_worker_refuses_is_said_once(crew, monkeypatch, capsys):
+    crew.task.write_text('{"model": "lenet6", "space": []}')
+    monkeypatch.setattr(workers, "_end_with_parent", lambda parent: None)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-0")
+    role = crew.started[-1]
+    crew._processes[role].returncode = workers.serve(crew.task)
+    crew._log(role).write_text("chatter\n" + capsys.readouterr().err)
+    with pytest.raises(kcnn.InputError, match=r"^Unknown model 'lenet6'"):
+        crew.watch()
+
+
+def test_the_holder_of_a_trial(tmp_path):
+    (tmp_path / "trial-0012").mkdir()
+    assert workers.held_by(tmp_path, os.getpid()) is None
+    with Lock(tmp_path / "trial-0012"):
+        assert workers.held_by(tmp_path, os.getpid()) == 12
+
+
+def test_it_listens_on_this_machine_alone(tmp_path):
+    crew = workers._Crew(tmp_path, Options(workers=2))
+    crew._started = lambda role, index: None
+    crew.start()
+    assert crew._chosen.startswith("127.0.0.1:")
+
+
+def test_one_gpu_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    (tmp_path / "workers").mkdir()
+    seen = {}
+
+    def start(command, env, **options):
+        seen[env["KERASTUNER_TUNER_ID"]] = env["CUDA_VISIBLE_DEVICES"]
+
+    monkeypatch.setattr(workers.subprocess, "Popen", start)
+    workers._Crew(tmp_path, Options(workers=3)).start()
+    assert seen.pop("chief") == "-1"
+    assert sorted(seen.values()) == ["4", "4", "7"] or sorted(seen.values()) == ["4", "7", "7"]
+    assert all("chief" not in role for role in seen)
+
+
+def test_a_machine_named_chief(monkeypatch, tmp_path):
+    monkeypatch.setattr(socket, "gethostname", lambda: "chief-of-staff")
+    assert "chief" not in workers._Crew(tmp_path, Options(workers=2))._name
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"workers": 0}, "from 1 up"),
+        ({"workers": 2, "method": "bayesian"}, "with workers, that would depend"),
+        ({"listen": "9000"}, "HOST:PORT"),
+        ({"listen": "a:1", "join": "b:2"}, "received both"),
+    ],
+    ids=str,
+)
+def test_options(fields, message):
+    with pytest.raises(kcnn.InputError, match=message):
+        Options(**fields)
+
+
+def test_what_only_this_process_has(tmp_path):
+    with pytest.raises(kcnn.InputError, match="Workers are other processes"):
+        tune(Options(workers=2, logs=str(tmp_path)), data=([], []))
+
+
+def test_they_end_with_their_parent(tmp_path):
+    """Killed itself, the parent can end nobody."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]; import test_workers\n"
+        "listen = f'127.0.0.1:{test_workers.workers._free_port()}'\n"
+        "test_workers.search(sys.argv[1], listen=listen, epochs=2000)"
+    )
+    arguments = [str(tmp_path), str(HERE), str(HERE.parent)]
+    parent = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    deadline = time.monotonic() + 60
+    locks = []
+    while not locks:
+        locks = list((tmp_path / "search").glob(f"trial-*/{Lock.NAME}"))
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pids = [int(lock.read_text().split()[1]) for lock in locks]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    while any(os.path.exists(f"/proc/{pid}/fd/0") for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
