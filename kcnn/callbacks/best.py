@@ -17,7 +17,7 @@ _SECONDS, _SHARE = 1.0, 9
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keep the weights of the epoch to choose by validation, in the file `path`.
+    """Keep the weights of the epoch to choose by validation, in the file `path` and in memory.
 
     That is the latest epoch whose `val_accuracy` lies within one standard error of the highest
     one. Among accuracies that close the differences are chance (the rule of Breiman et al.
@@ -25,12 +25,11 @@ class BestWeights(keras.callbacks.Callback):
     on small validation splits the very highest accuracy belongs to some epoch by luck. An epoch
     whose loss or weights are not finite is never chosen.
 
-    The weights are kept in memory, too. Where epochs are short the file follows behind, so that
-    writing takes no more than a tenth of the time; it is up to date when training ends, and after
-    `write`.
+    Where epochs are short the file follows behind, so that writing takes no more than a tenth of
+    the time; it is up to date when training ends, and after `write`.
 
     Args:
-        path: A file named `*.weights.h5`; replaced in one step.
+        path: A file named `*.weights.h5`, replaced in one step; None for memory alone.
         images: Images of the validation split.
 
     Raises:
@@ -41,9 +40,9 @@ class BestWeights(keras.callbacks.Callback):
         logs: The logs of that epoch.
     """
 
-    def __init__(self, path: str | Path, images: int) -> None:
+    def __init__(self, path: str | Path | None, images: int) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = None if path is None else Path(path)
         self.images = images
         self.epoch = 0
         self.logs: dict[str, float] = {}
@@ -90,7 +89,7 @@ class BestWeights(keras.callbacks.Callback):
 
     def write(self) -> None:
         """Bring the file up to date."""
-        if not self._behind:
+        if not self._behind or self.path is None:
             return
         started, present = time.perf_counter(), self.model.get_weights()
         files.check_space(self.path, 4 * self.model.count_params())

@@ -56,7 +56,8 @@ class Attempt:
         self.checkpoint = task.checkpoint()
         self.engine = task.build(self.checkpoint.step)
         self.history: dict[str, list[float]] = {}
-        self.best = BestWeights(task.directory.best_weights, task.problem.sizes["validation"])
+        best = task.directory.best_weights if task.save_model else None
+        self.best = BestWeights(best, task.problem.sizes["validation"])
         self.meter = Meter(task.problem.sizes["train"])
         self.progress = Progress(task.console)
         self.swa = self._averaging()
@@ -236,15 +237,20 @@ class Attempt:
     def save(self, model: keras.Model, result: dict[str, Any]) -> None:
         """Write models, test accuracy and result; the run is complete then."""
         directory = self.task.directory
-        if self.averaged:
-            kept = model.get_weights()
-            model.set_weights(self.swa.raw_weights)
-            directory.write_model(model, "model-raw.keras")
-            model.set_weights(kept)
-        directory.write_model(model)
+        if self.task.save_model:
+            self._save_models(model)
         if result["test_accuracy"] is not None:
             try:
                 write_scalar(directory.path, "test_accuracy", result["test_accuracy"])
             except (OSError, tf.errors.OpError) as error:
                 self._warn(f"TensorBoard does not get the test accuracy ({error}).")
         directory.write_result(result)
+
+    def _save_models(self, model: keras.Model) -> None:
+        directory = self.task.directory
+        if self.averaged:
+            kept = model.get_weights()
+            model.set_weights(self.swa.raw_weights)
+            directory.write_model(model, "model-raw.keras")
+            model.set_weights(kept)
+        directory.write_model(model)

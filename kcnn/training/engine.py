@@ -17,9 +17,9 @@ from kcnn.training import network, objective, optimizers
 from kcnn.training.recipe import Recipe
 from kcnn.training.steps import TrainFunction
 
-#: Engines that are kept, the latest used, for networks of up to so many weights: each keeps its own
-#: copy of them and of the optimiser's state.
-_KEPT, _LARGEST = 4, 32_000_000
+#: Engines that are kept, the latest used: so many, of networks of so many weights together. Each
+#: keeps its own copy of them and of the state of the optimiser.
+_KEPT, _WEIGHTS = 16, 32_000_000
 
 _engines: OrderedDict[tuple, Engine] = OrderedDict()
 
@@ -78,9 +78,13 @@ class Engine:
         model, self.copy = self.copy(), None  # what builds it holds the data
         copy_state(self.state, list(model.variables))
         _engines[self.key] = self
-        while len(_engines) > _KEPT:
+        while len(_engines) > _KEPT or sum(map(_weights, _engines.values())) > _WEIGHTS:
             _engines.popitem(last=False)
         return model
+
+
+def _weights(engine: Engine) -> int:
+    return engine.model.count_params()
 
 
 def copy_state(source: list[keras.Variable], target: list[keras.Variable]) -> None:
@@ -105,7 +109,7 @@ def engine(
         steps_per_epoch: Of the feed.
         copy: Builds the same network once more; None for a model that is to be trained itself.
     """
-    if copy is None or model.count_params() > _LARGEST:
+    if copy is None or model.count_params() > _WEIGHTS:
         return Engine(model, recipe, feed, steps_per_epoch)
     text = described(model)
     key = (text, feed.key, *_fixed(recipe))

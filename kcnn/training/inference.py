@@ -109,7 +109,7 @@ def evaluate_run(
     if data is None:
         data = _own_data(run)
     elif isinstance(data, str):
-        data = load_data(data, seed=run.recipe.seed)
+        data = load_data(data, seed=run.recipe.seed_of_split)
     problem = as_problem(data, run.recipe)
     if problem.class_names != run.class_names:
         raise InputError(
@@ -131,7 +131,7 @@ def _own_data(run: Run) -> Data:
     data = load_data(
         recorded["source"],
         validation=recipe.validation_size,
-        seed=recipe.seed,
+        seed=recipe.seed_of_split,
         skip_bad=recipe.skip_bad,
     )
     if data.fingerprint != recorded["fingerprint"]:

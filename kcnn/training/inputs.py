@@ -48,7 +48,7 @@ def as_problem(data: Any, recipe: Recipe, *, outputs: int | None = None) -> Prob
         if all(isinstance(part, tf.data.Dataset) for part in data.values()):
             return from_streams(data, recipe, outputs)
         parts = dict(data)
-        options = {"seed": recipe.seed, "validation_size": recipe.validation_size}
+        options = {"seed": recipe.seed_of_split, "validation_size": recipe.validation_size}
         return _from_data(from_arrays(parts.pop("train"), **parts, **options), recipe)
     raise InputError(
         f"data is a kcnn.Data, a pair (images, labels), or a mapping of 'train', 'validation' and "

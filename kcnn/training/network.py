@@ -35,34 +35,48 @@ def plan(recipe: Recipe, problem: Problem) -> Plan:
     height, width, _ = problem.image_shape
     default = entry.input_shape[:2]
     if height is None or width is None:  # photographs: the pipeline fits them
-        found = _card(recipe, problem, recipe.image_size or default)
+        found = known_card(recipe, problem, recipe.image_size or default)
         return Plan(found.input_shape, None, found.macs)
     if recipe.image_size:
-        found = _card(recipe, problem, recipe.image_size)
+        found = known_card(recipe, problem, recipe.image_size)
     else:
         try:
-            found = _card(recipe, problem, (height, width))
+            found = known_card(recipe, problem, (height, width))
         except GeometryError:
-            found = _card(recipe, problem, default)
+            found = known_card(recipe, problem, default)
     resized = found.input_shape[:2] != (height, width)
     return Plan(found.input_shape, (height, width) if resized else None, found.macs)
 
 
-def _card(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> Card:
+def known_card(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> Card:
+    """The card of the recipe's network on images of `size`; computed once.
+
+    Raises:
+        GeometryError: It does not take them.
+    """
     shape = (*size, problem.image_shape[2])
     builder = registry.lookup(recipe.model).builder
-    return _known_card(
+    found = _card_or_error(
         builder, recipe.model, shape, problem.outputs, json.dumps(recipe.model_options)
     )
+    if isinstance(found, GeometryError):
+        raise found.with_traceback(None)  # of the last time
+    return found
 
 
-@lru_cache(maxsize=64)
-def _known_card(
+@lru_cache(maxsize=256)
+def _card_or_error(
     builder: Callable, model: str, shape: tuple[int, int, int], classes: int, options: str
-) -> Card:
-    """The card, kept for the next training; `builder` tells apart what took one name in turn."""
+) -> Card | GeometryError:
+    """The card, or why there is none, kept for the next training.
+
+    `builder` tells apart what took one name in turn.
+    """
     del builder
-    return card(model, input_shape=shape, classes=classes, **json.loads(options))
+    try:
+        return card(model, input_shape=shape, classes=classes, **json.loads(options))
+    except GeometryError as error:
+        return error
 
 
 def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:

@@ -58,6 +58,8 @@ class Recipe:
     """Share of the training images to choose on, in (0, 1), or a number of images from 1 up."""
     seed: int = 0
     """Of everything random: weights, split, order, augmentation, dropout."""
+    split_seed: int | None = None
+    """Of the split alone, to compare seeds on the same validation images; the default is seed."""
     precision: Precision | None = None
     """Numbers that layers compute in (float32); auto: 16 bits where that is faster here."""
     jit: bool = False
@@ -121,6 +123,11 @@ class Recipe:
     def validation_size(self) -> float | int:
         """`validation` as `load_data` takes it: a share, or a whole number of images."""
         return int(self.validation) if self.validation >= 1 else self.validation
+
+    @property
+    def seed_of_split(self) -> int:
+        """`split_seed`, or `seed` where that is open."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -234,6 +241,7 @@ _RANGES = (
     _whole("steps_per_execution", 1),
     _whole("swa_every", 1),
     _between("seed", 0, 2**31, "a whole number from 0 to 2^31 - 1"),
+    _whole("split_seed", 0),
     _between("learning_rate", 1e-12, math.inf, "a number above 0"),
     _between("warmup", 0, math.inf, "a number of epochs from 0 up"),
     _validation,

@@ -181,7 +181,7 @@ def hparams(recipe: Recipe) -> dict[str, Any]:
     """What HParams compares: model, data, and every field that is not simply off."""
     fields, off = recipe.to_dict(), Recipe().to_dict()
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
-    for name in ("name", "logs", "histograms", "skip_bad", "select", "validation"):
+    for name in ("name", "logs", "histograms", "skip_bad", "select", "validation", "split_seed"):
         fields.pop(name)
     changed = {n: value for n, value in fields.items() if value not in (off[n], "none")}
     return named | changed.pop("options", {}) | changed

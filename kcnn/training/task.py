@@ -41,6 +41,7 @@ class Task:
     directory: RunDirectory
     console: Console
     why_precision: str
+    save_model: bool = True  #: as a Keras file
 
     @cached_property
     def steps(self) -> int:

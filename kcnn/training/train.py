@@ -33,6 +33,7 @@ def train(
     model: keras.Model | None = None,
     data: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    save_model: bool = True,
     verbose: bool = True,
 ) -> Run:
     """Train a network as `recipe` says, and write one run directory.
@@ -50,6 +51,8 @@ def train(
             labels), or a mapping of "train", "validation", "test" to pairs or to batched
             `tf.data.Dataset`s.
         callbacks: Further Keras callbacks.
+        save_model: Write `model.keras` and `best.weights.h5`. Without, the network is in what is
+            returned, and in the checkpoints as long as the run has not ended.
         verbose: Show header, progress and results on standard output.
 
     Raises:
@@ -64,7 +67,7 @@ def train(
     made = _prepared(recipe, model, data, console)
     directory = RunDirectory.create(made.recipe, made.problem.name, made.title)
     with files.Lock(directory.path), _precision(made.recipe):
-        return made.task(directory).run(
+        return made.task(directory, save_model).run(
             callbacks, lambda: directory.write_recipe(made.recipe, made.problem)
         )
 
@@ -77,6 +80,7 @@ def resume(
     model: keras.Model | None = None,
     data: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    save_model: bool = True,
     verbose: bool = True,
 ) -> Run:
     """Go on with a run that was ended, to the same bits as if it never had been.
@@ -92,6 +96,7 @@ def resume(
         model: The user's own model, where the run is of one; built as it was then.
         data: The user's own data, where the run is of such.
         callbacks: Those of the run.
+        save_model: As `train`.
         verbose: Show header, progress and results on standard output.
 
     Raises:
@@ -113,7 +118,7 @@ def resume(
         made = _prepared(dataclasses.replace(recipe, **changes), model, data, console)
         _refuse_other_data(path, recorded["data"], made.problem)
         report.changed_versions(console, recorded)
-        task = made.task(RunDirectory(path))
+        task = made.task(RunDirectory(path), save_model)
 
         def begin() -> None:
             if finished:
@@ -211,7 +216,7 @@ class _Prepared:
         """Of the network, for the run's name."""
         return self.recipe.model.rpartition(":")[2] if self.own is None else self.own.name
 
-    def task(self, directory: RunDirectory) -> Task:
+    def task(self, directory: RunDirectory, save_model: bool) -> Task:
         """The whole."""
         return Task(
             self.recipe,
@@ -221,6 +226,7 @@ class _Prepared:
             directory,
             self.console,
             self.why_precision,
+            save_model,
         )
 
 
@@ -242,7 +248,8 @@ def _prepared(recipe: Recipe, model: keras.Model | None, data: Any, console: Con
 def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Console) -> Problem:
     source = recipe.data if data is None else None
     if data is None:
-        data = load_data(recipe.data, validation=recipe.validation_size, seed=recipe.seed)
+        size, seed = recipe.validation_size, recipe.seed_of_split
+        data = load_data(recipe.data, validation=size, seed=seed)
     if isinstance(data, Data) and data.image_shape[0] is None:
         total = sum(len(split) for split in (data.train, data.validation, data.test))
         with report.files_bar(console, "checking", total) as progress:

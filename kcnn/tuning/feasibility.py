@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping
 
 from kcnn import registry
 from kcnn.errors import InputError
-from kcnn.models.build import card
-from kcnn.summary import Cost
 from kcnn.training import diagnosis, network
 from kcnn.training.defaults import resolve
 from kcnn.training.problem import Problem
@@ -54,12 +49,11 @@ class Feasibility:
 
     def refusal(self, recipe: Recipe) -> str | None:
         """Why `recipe` cannot be trained; None where it can."""
-        problem, builder = self.problem, registry.lookup(recipe.model).builder
+        problem = self.problem
         try:
             resolved = self.resolved(recipe)
-            shape = network.plan(resolved, problem).input_shape
-            options = json.dumps(resolved.model_options)
-            cost = _cost(builder, resolved.model, shape, problem.outputs, options)
+            size = network.plan(resolved, problem).input_shape[:2]
+            cost = network.known_card(resolved, problem, size).cost
         except InputError as error:
             return str(error)
         needed = cost.training_memory(resolved.batch_size, _SLOTS.get(resolved.optimizer, 2))
@@ -69,13 +63,6 @@ class Feasibility:
                 f"there are {self.memory / 2**30:.2f} GiB."
             )
         return None
-
-
-@lru_cache(maxsize=256)
-def _cost(builder: Callable, model: str, shape: Any, classes: int, options: str) -> Cost:
-    """Kept for the next trial; `builder` tells apart what took one name in turn."""
-    del builder
-    return card(model, input_shape=shape, classes=classes, **json.loads(options)).cost
 
 
 def _available() -> int:

@@ -55,25 +55,20 @@ class Finals:
     view: View
 
     def recipe(self, trial: Trial) -> Recipe:
-        """What `trial` trained, for as long as the longest, with the seed of the search.
-
-        The seed decides the validation split: with it, the recipe chooses its epoch on the same
-        images as the search did.
-        """
-        return as_recipe(trial.values, dataclasses.replace(self.base, seed=self.options.seed))
+        """What `trial` trained, for as long as the longest: where it was that, to the same bits."""
+        return as_recipe(trial.values, dataclasses.replace(self.base, seed=trial.seed))
 
     def compared(self, best: Sequence[Trial], data: Any) -> dict[int, tuple[float, ...]]:
         """Train each again with other seeds, the same for all; scores by the trial's number."""
-        trials = Trials(self.directory / "repeats", data)
+        trials = Trials(self.directory / "repeats", data, self.options.save_models)
         found = {}
         for trial in best:
             scores = []
             for index in range(self.options.repeats):
-                again = dataclasses.replace(
-                    Trial(trial.number * 1000 + index, trial.values, self.base.epochs)
-                )
                 seed = trial_seed(self.options.seed, _OTHER_SEEDS + index)
-                ended = trials.run(again, dataclasses.replace(self.recipe(trial), seed=seed))
+                number = trial.number * 1000 + index
+                again = Trial(number, trial.values, self.base.epochs, seed)
+                ended = trials.run(again, self.recipe(again))
                 if ended.status == "completed":
                     scores.append(ended.score(self.options.objective))
             found[trial.number] = tuple(scores)

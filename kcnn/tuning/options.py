@@ -47,6 +47,9 @@ class Options:
     """Train each of the best trials again with so many other seeds: which was only lucky?"""
     winner: bool = True
     """Train the winner at the end, and read the test split with it."""
+    save_models: bool = False
+    """Keep the network of each trial, as model.keras; without, `kcnn train --recipe` and the
+    trial's file below `trials` train it again, to the same bits."""
     workers: int = 1
     """Trials side by side, each in a process of its own; random search only. With several GPUs,
     one GPU each."""

@@ -128,6 +128,7 @@ class _Search:
             epochs=options.epochs,
             validation=options.validation,
             seed=options.seed,
+            split_seed=options.seed,
         )
         whole = splits.whole(data, base)
         problem = as_problem(splits.without_test(whole), base)
@@ -182,7 +183,8 @@ class _Search:
         """All trials that are not there yet; with a role, what KerasTuner's chief leaves to it."""
         from kcnn.tuning.oracles import Tuner, oracle  # loads KerasTuner
 
-        trials = Trials(self.directory, splits.without_test(self.splits))
+        data = splits.without_test(self.splits)
+        trials = Trials(self.directory, data, self.options.save_models)
         asked = oracle(self.options, self.space, self._refusal, self.base.epochs)
         # Workers' trials have been shown.
         with contextlib.nullcontext() if self.options.parallel else self.view.live():
@@ -219,12 +221,9 @@ class _Search:
         self.origin[number] = origin
         hp = self._hp(values)
         epochs = values.get("tuner/epochs", self.base.epochs)
-        trial = Trial(number, self.space.choose(hp), epochs)
-        recipe = dataclasses.replace(
-            self.space.recipe(hp, self.base),
-            epochs=epochs,
-            seed=trial_seed(self.options.seed, origin),
-        )
+        seed = trial_seed(self.options.seed, origin)
+        trial = Trial(number, self.space.choose(hp), epochs, seed)
+        recipe = dataclasses.replace(self.space.recipe(hp, self.base), epochs=epochs, seed=seed)
         self.view.started(trial)
         session = dashboard.Session(self.directory / trial_name(number), self.space, trial.values)
         ended = trials.run(trial, recipe, lambda: [*callbacks(), session, self.view.epochs()])

@@ -22,7 +22,7 @@ def whole(data: Any, base: Recipe) -> Any:
     Raises:
         InputError: Data that cannot be trained on.
     """
-    sizes = {"seed": base.seed}
+    sizes = {"seed": base.seed_of_split}
     if data is None:
         return load_data(base.data, validation=base.validation_size, **sizes)
     if isinstance(data, tuple) and len(data) == 2:

@@ -1,7 +1,7 @@
 """Trials: each is a training with a run directory and a record; what there is, is not repeated.
 
     DIRECTORY/trial-0007/          the run, as kcnn.train writes it
-    DIRECTORY/trials/0007.json     its values, and what came of it
+    DIRECTORY/trials/0007.json     its values, what came of it, and its recipe: kcnn train --recipe
 
 A record is replaced in one step. One that is missing or damaged is made again from the run.
 """
@@ -15,7 +15,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,11 +40,13 @@ class Trial:
     number: int
     values: Mapping[str, Any]  #: by row of the search space
     epochs: int
+    seed: int  #: of its training
     status: Status = "running"
     accuracy: float | None = None  #: on validation, of the weights that were kept
     loss: float | None = None
     seconds: float = 0.0  #: of training
     reason: str | None = None  #: why it failed
+    recipe: Mapping[str, Any] = field(default_factory=dict, compare=False)  #: trains it again
 
     def score(self, objective: str) -> float | None:
         """The figure that ranks it."""
@@ -73,10 +75,11 @@ class Trials:
     Args:
         directory: Of the search.
         data: What trials are trained on; it has no test split.
+        save_models: Keep the network of each.
     """
 
-    def __init__(self, directory: Path, data: Any) -> None:
-        self.directory, self.data = directory, data
+    def __init__(self, directory: Path, data: Any, save_models: bool = False) -> None:
+        self.directory, self.data, self.save_models = directory, data, save_models
         (directory / "trials").mkdir(parents=True, exist_ok=True)
 
     def recorded(self, number: int) -> Trial | None:
@@ -111,6 +114,7 @@ class Trials:
             self._refuse_other(before, trial)
             if before.status != "running":
                 return before
+        trial = dataclasses.replace(trial, recipe=recipe.to_dict())
         self._write(trial)
         name = trial_name(trial.number)
         recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
@@ -152,7 +156,12 @@ class Trials:
         path = self.directory / recipe.name
         if (result := _read(path / "result.json")) and _is_result(result):
             return result
-        options = {"data": self.data, "callbacks": callbacks(), "verbose": False}
+        options = {
+            "data": self.data,
+            "callbacks": callbacks(),
+            "save_model": self.save_models,
+            "verbose": False,
+        }
         if _read(path / "recipe.json") and any((path / "checkpoints").glob("epoch-*")):
             for name in ("result.json", "model.keras"):  # damaged, or of no use without the other
                 (path / name).unlink(missing_ok=True)
@@ -161,7 +170,9 @@ class Trials:
         return train(recipe, **options).result
 
     def _refuse_other(self, before: Trial, trial: Trial) -> None:
-        ours, theirs = (_plain(t.values) | {"epochs": t.epochs} for t in (trial, before))
+        ours, theirs = (
+            _plain(t.values) | {"epochs": t.epochs, "seed": t.seed} for t in (trial, before)
+        )
         if ours != theirs:
             names = sorted(n for n in ours | theirs if ours.get(n) != theirs.get(n))
             listed = "\n".join(

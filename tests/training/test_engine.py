@@ -200,9 +200,16 @@ def test_a_model_of_ones_own_is_trained_in_place(kept, tmp_path):
     assert any(changed)
 
 
-def test_few_are_kept(kept, tmp_path):
-    for activation in ("tanh", "relu", "sigmoid", "elu", "gelu", "selu"):
+@pytest.mark.parametrize("limit", ["_KEPT", "_WEIGHTS"])
+def test_few_are_kept(kept, tmp_path, limit, monkeypatch):
+    run = trained(tmp_path, epochs=1)
+    monkeypatch.setattr(engines, limit, 2 if limit == "_KEPT" else 2 * run.model.count_params())
+    for activation in ("relu", "sigmoid", "elu"):
         trained(tmp_path, epochs=1, options={"activation": activation})
-    assert len(kept) == 4
+    assert len(kept) == 2
+    assert [a for text, *_ in kept for a in ("sigmoid", "elu") if f'"{a}"' in text] == [
+        "sigmoid",
+        "elu",
+    ]  # the latest used
     held = [e.function.resident for e in kept.values()]
-    assert held == [()] * 4  # not the data
+    assert held == [()] * 2  # not the data

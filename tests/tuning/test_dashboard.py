@@ -98,9 +98,9 @@ def text(renderable, width=100):
 
 class TestTables:
     TRIALS = (
-        Trial(0, {"learning_rate": 0.01}, 1, "completed", 0.9, 0.4, 1.0),
-        Trial(1, {"learning_rate": 0.02}, 1, "completed", 0.95, 0.2, 1.0),
-        Trial(2, {"learning_rate": 0.03}, 1, "failed", reason="no"),
+        Trial(0, {"learning_rate": 0.01}, 1, 0, "completed", 0.9, 0.4, 1.0),
+        Trial(1, {"learning_rate": 0.02}, 1, 0, "completed", 0.95, 0.2, 1.0),
+        Trial(2, {"learning_rate": 0.03}, 1, 0, "failed", reason="no"),
     )
 
     @pytest.mark.parametrize("width", [60, 100, 240])
@@ -142,9 +142,9 @@ def trials(count, failed=0):
             "learning_rate": rate, "optimizer": ("adamw", "nesterov")[number % 2], "swa": False,
             "batch_size": int(rng.choice([32, 64, 128])), "weight_decay": 10 ** rng.uniform(-4, 0),
         }  # fmt: skip
-        made.append(Trial(number, values, 1, "completed", 1 - error, error, 1.0))
+        made.append(Trial(number, values, 1, 0, "completed", 1 - error, error, 1.0))
     for number in range(count, count + failed):
-        made.append(Trial(number, dict(made[0].values), 1, "failed", reason="no"))
+        made.append(Trial(number, dict(made[0].values), 1, 0, "failed", reason="no"))
     return made
 
 

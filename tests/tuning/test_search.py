@@ -42,7 +42,7 @@ RATES = ("optimizer=nesterov", "width=8", "depth=2", "dropout=0.0", "batchnorm=f
 
 def search(logs, *rows, data=None, callbacks=tuple, **fields):
     options = {"model": "mlp", "trials": 4, "epochs": 2, "winner": False, "name": "search"}
-    options |= {"space": (*RATES, *rows), "logs": str(logs)} | fields
+    options |= {"space": (*RATES, *rows), "logs": str(logs), "save_models": True} | fields
     return tune(Options(**options), data=data or DATA, callbacks=callbacks, verbose=False)
 
 
@@ -89,7 +89,8 @@ class TestDeterminism:
             assert_same(*weights)
 
     def test_seeds_are_seeds_and_zero_is_one(self, whole, tmp_path):
-        assert whole.best.seed == 0
+        assert whole.best.split_seed == 0
+        assert whole.best.seed == trial_seed(0, whole.trials[0].number)
         again = search(tmp_path, name="again", callbacks=lambda: [Break()])
         assert outcomes(again) == outcomes(whole)
         other = search(tmp_path, name="other", seed=1)
@@ -188,6 +189,16 @@ class TestTheTestSplit:
         )
         assert_same(run.model.get_weights(), found.run.model.get_weights())
         assert run.result["test_accuracy"] == found.run.result["test_accuracy"]
+        assert run.result["validation_loss"] == found.trials[0].loss  # the trial, once more
+
+    def test_a_trial_keeps_no_network_and_its_recipe_trains_it_again(self, tmp_path):
+        found = digits(tmp_path)
+        worst = found.trials[-1]
+        assert not list(found.directory.glob("trial-*/**/*.keras"))
+        assert not list(found.directory.glob("trial-*/**/*.h5"))
+        recipe = kcnn.named_recipe(found.directory / "trials" / f"{worst.number:04d}.json")
+        again = kcnn.train(kcnn.Recipe(**recipe.to_dict() | {"logs": str(tmp_path)}), verbose=False)
+        assert again.result["validation_loss"] == worst.loss
 
 
 class TestAveraging:

@@ -101,7 +101,7 @@ def test_with_a_chief_all_begin_anew(crew):
 
 def test_a_trial_that_kills_process_after_process_has_failed(crew, tmp_path):
     trials = Trials(tmp_path, None)
-    trials._write(Trial(3, {"width": 4}, 1))
+    trials._write(Trial(3, {"width": 4}, 1, 0))
     (tmp_path / "trial-0003").mkdir()
     role = crew.started[-1]
     with Lock(tmp_path / "trial-0003"):  # held by this process, which the others pretend to be
