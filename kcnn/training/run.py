@@ -131,11 +131,17 @@ def load_run(directory: str | Path) -> Run:
     """A finished run, read back from its directory.
 
     Raises:
-        InputError: The directory is not that of a finished run, or a file in it is damaged.
+        InputError: The directory is not that of a finished run, its network was not saved, or a
+            file in it is damaged.
     """
     path = Path(directory)
     if not path.is_dir():
         raise InputError(f"There is no run directory {str(path)!r}.")
+    if (path / "result.json").is_file() and not (path / "model.keras").is_file():
+        raise InputError(
+            f"{str(path)!r} has no model.keras: its network was not saved, as those of a search "
+            f"are not. kcnn train --recipe trains it again; a trial, by its file below `trials`."
+        )
     for name in ("recipe.json", "model.keras", "result.json"):
         if not (path / name).is_file():
             raise InputError(

@@ -107,6 +107,14 @@ class TestRunDirectory:
         assert evaluation.accuracy == digits_run.result["test_accuracy"]
         assert evaluation.confusion.sum() == 360
 
+    def test_without_its_network(self, tmp_path, digits_run):
+        run = kcnn.train(kcnn.Recipe(epochs=2, logs=str(tmp_path)), save_model=False, verbose=False)
+        assert not [p for p in run.directory.rglob("*") if p.suffix in (".keras", ".h5")]
+        assert run.result["test_loss"] == digits_run.result["test_loss"]
+        for go_on in (kcnn.load_run, kcnn.resume):
+            with pytest.raises(kcnn.InputError, match="its network was not saved"):
+                go_on(run.directory)
+
     def test_a_name_that_is_taken_is_refused(self, digits_run):
         again = kcnn.Recipe(name="digits run", logs=str(digits_run.directory.parent))
         with pytest.raises(kcnn.InputError, match="already"):
@@ -125,6 +133,18 @@ class TestRepeats:
         assert loss == again != other
         for a, b in zip(first, second, strict=True):
             np.testing.assert_array_equal(a, b)
+
+    def test_other_seed_same_split(self, tmp_path):
+        def mean(**seeds):
+            recipe = kcnn.Recipe(model="mlp", epochs=1, logs=str(tmp_path), **seeds)
+            run = kcnn.train(recipe, verbose=False)
+            evaluate_run(run)  # on the same split, or it would be refused
+            return run.model.get_layer("normalize").mean, run.model.get_weights()
+
+        one, other = mean(seed=1), mean(seed=2, split_seed=1)
+        assert float(one[0]) == float(other[0])
+        assert not np.array_equal(one[1][0], other[1][0])
+        assert float(one[0]) != float(mean(seed=2)[0])
 
 
 class TestChoosing:

@@ -150,6 +150,36 @@ def test_it_listens_on_this_machine_alone(tmp_path):
     assert crew._chosen.startswith("127.0.0.1:")
 
 
+def test_another_one_joins(tmp_path):
+    """Two searches of one folder, as on two machines; each has one worker."""
+    address = f"127.0.0.1:{workers._free_port()}"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[3:]; import test_workers\n"
+        "found = test_workers.search(sys.argv[1], trials=4, join=sys.argv[2])\n"
+        "print(*(trial.number for trial in found.trials))"
+    )
+    arguments = [str(tmp_path), address, str(HERE), str(HERE.parent)]
+    joined = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True
+    )
+    owners, ended = set(), threading.Event()
+
+    def look():
+        while not ended.wait(0.02):
+            for lock in (tmp_path / "search").glob(f"trial-*/{Lock.NAME}"):
+                owners.add(lock.read_text())
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    found = search(tmp_path, trials=4, listen=address)
+    ended.set()
+    said, _ = joined.communicate(timeout=60)
+    assert joined.returncode == 0
+    assert len({owner for owner in owners if owner}) == 2
+    assert outcomes(found) == outcomes(search(tmp_path / "alone", trials=4))
+    assert said.split() == [str(trial.number) for trial in found.trials]
+
+
 def test_one_gpu_each(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     (tmp_path / "workers").mkdir()
