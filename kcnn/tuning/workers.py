@@ -36,6 +36,7 @@ from kcnn.tuning.trials import Trials
 
 _DEATHS = 4  # of processes within one trial, before it counts as failed
 _PATIENCE = 5.0  # seconds that a chief gets to end by itself, when its workers have
+_ABSENCE = 30.0  # seconds in which a chief that died is there again, or the search is over
 _ENDED, _REFUSED = 0, 2  # exit statuses
 
 
@@ -51,7 +52,8 @@ def run(
         poll: Called once in a while, to show what there is.
 
     Raises:
-        InputError: What a worker was refused, or a worker that dies again and again.
+        InputError: What a worker was refused, or a worker that dies again and again; nobody
+            listens at the address to join.
     """
     fields = dataclasses.asdict(options) | {"space_file": None, "logs": str(directory.parent)}
     fields |= {"name": directory.name, "space": [f"{n}={text}" for n, text in space.items()]}
@@ -76,6 +78,7 @@ class _Crew:
         self._directory, self._options = directory, options
         self._gpus, self._address = _gpus(), options.join or options.listen
         self._processes: dict[str, subprocess.Popen] = {}
+        self._met = False  # the search that this machine joins
         self._deaths: Counter[Any] = Counter()  # by trial, and of those outside of one
         self._name = f"{'joined' if options.join else 'worker'}-{_host()}"
         self.task = directory / "workers" / f"{self._name}.json"  #: what its processes read
@@ -83,6 +86,7 @@ class _Crew:
     def start(self) -> None:
         """Start all that is not running."""
         if not self._processes:
+            self._heard = self._asked = time.monotonic()
             self._chosen = self._address or f"127.0.0.1:{_free_port()}"
         roles = [] if self._options.join else ["chief"]
         roles += [f"{self._name}-{index}" for index in range(self._options.workers)]
@@ -92,6 +96,8 @@ class _Crew:
 
     def watch(self) -> bool:
         """Start again who has died; whether there is still something to do."""
+        if self._options.join and self._is_over():
+            return False
         for role, process in list(self._processes.items()):
             status = process.poll()
             if status == _REFUSED:
@@ -107,6 +113,27 @@ class _Crew:
             return True
         workers = [p for role, p in self._processes.items() if role != "chief"]
         return any(process.poll() is None for process in workers)
+
+    def _is_over(self) -> bool:
+        """Whether nobody listens any more where this machine has joined.
+
+        KerasTuner's workers would wait for an hour.
+        """
+        now = time.monotonic()
+        if now - self._asked < 1.0:
+            return False
+        self._asked, (host, _, port) = now, self._chosen.rpartition(":")
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, int(port)), 1.0).close()
+            self._heard, self._met = now, True
+        if now - self._heard < _ABSENCE:
+            return False
+        if not self._met:
+            raise InputError(
+                f"Nobody listens at {self._chosen}: the search there is over, or has not begun. "
+                f"Start it with --listen {self._chosen}."
+            )
+        return True
 
     def _bury(self, role: str, process: subprocess.Popen) -> None:
         """Count a death; a trial in which process after process dies has failed."""

@@ -155,7 +155,7 @@ def test_another_one_joins(tmp_path):
     address = f"127.0.0.1:{workers._free_port()}"
     code = (
         "import sys; sys.path[:0] = sys.argv[3:]; import test_workers\n"
-        "found = test_workers.search(sys.argv[1], trials=4, join=sys.argv[2])\n"
+        "found = test_workers.search(sys.argv[1], trials=4, epochs=60, join=sys.argv[2])\n"
         "print(*(trial.number for trial in found.trials))"
     )
     arguments = [str(tmp_path), address, str(HERE), str(HERE.parent)]
@@ -171,13 +171,36 @@ def test_another_one_joins(tmp_path):
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
-    found = search(tmp_path, trials=4, listen=address)
+    found = search(tmp_path, trials=4, epochs=60, listen=address)
     ended.set()
-    said, _ = joined.communicate(timeout=60)
+    said, _ = joined.communicate(timeout=120)
     assert joined.returncode == 0
     assert len({owner for owner in owners if owner}) == 2
-    assert outcomes(found) == outcomes(search(tmp_path / "alone", trials=4))
+    assert outcomes(found) == outcomes(search(tmp_path / "alone", trials=4, epochs=60))
     assert said.split() == [str(trial.number) for trial in found.trials]
+
+
+def test_nobody_to_join(tmp_path, monkeypatch):
+    """KerasTuner's workers would wait for an hour."""
+    monkeypatch.setattr(workers, "_ABSENCE", 1.5)
+    address = f"127.0.0.1:{workers._free_port()}"
+    with pytest.raises(kcnn.InputError, match=f"Nobody listens at {address}"):
+        search(tmp_path, join=address)
+
+
+def test_the_search_that_was_joined_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_ABSENCE", 1.5)
+    made = workers._Crew(tmp_path, Options(join=f"127.0.0.1:{workers._free_port()}"))
+    monkeypatch.setattr(made, "_started", lambda role, index: Process(os.getpid()))
+    made.start()
+    with socket.create_server(("127.0.0.1", int(made._chosen.rpartition(":")[2]))):
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            assert made.watch()
+            time.sleep(0.1)
+    while made.watch():
+        assert time.monotonic() < deadline + 10
+        time.sleep(0.1)
 
 
 def test_one_gpu_each(tmp_path, monkeypatch):
