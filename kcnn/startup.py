@@ -10,6 +10,7 @@ written back. Checked on TensorFlow 2.21.0.
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import sys
@@ -52,6 +53,24 @@ def load() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # the CUDA driver speaks on first use
+
+
+@contextlib.contextmanager
+def many_networks() -> Iterator[None]:
+    """Within it TensorFlow does not warn of one function that is traced again and again.
+
+    It tells functions apart by their source, which the steps of all networks share.
+    """
+
+    def other(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 from rich.console import Console
 
+from kcnn import startup
 from kcnn.callbacks import ExactCheckpoint
 from kcnn.data import Feed, feed_batches
 from kcnn.errors import NonFiniteError
@@ -106,6 +107,10 @@ class Task:
             callbacks: Of the user's own.
             begin: Called when nothing can be refused any more, before anything is written.
         """
+        with startup.many_networks():
+            return self._run(callbacks, begin)
+
+    def _run(self, callbacks: Sequence[keras.callbacks.Callback], begin: Callable[[], None]) -> Run:
         attempt = self._trained(callbacks, begin)
         attempt.choose()
         trained, steps = attempt.engine.model, attempt.engine.function.step

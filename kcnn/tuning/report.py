@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,10 +151,13 @@ class View:
         self._refresh()
 
     def refused(self, reasons: Mapping[str, int]) -> None:
-        """Combinations that could not be trained, and were drawn anew."""
+        """Combinations that could not be trained, and were drawn anew; an example of each kind."""
+        kinds: dict[str, list[str]] = {}  # reasons that differ in numbers only
         for reason, count in reasons.items():
-            times = "once" if count == 1 else f"{count} times"
-            self.console.print(f"[yellow]Not tried, {times}:[/] {reason}")
+            kinds.setdefault(re.sub(r"[\d.e+-]*\d", "#", reason), []).extend([reason] * count)
+        for alike in kinds.values():
+            times = "once" if len(alike) == 1 else f"{len(alike)} times, such as"
+            self.console.print(f"[yellow]Not tried, {times}:[/] {alike[0]}")
 
     def compared(self, best: Sequence[Trial], found: Mapping[int, Sequence[float]]) -> None:
         """The best trials, with other seeds."""

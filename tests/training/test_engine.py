@@ -1,11 +1,13 @@
 """One trace serves every training of the same network, and no training touches another's."""
 
 import contextlib
+import logging
 import math
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kcnn
 from kcnn.training import engine as engines
@@ -198,6 +200,23 @@ def test_a_model_of_ones_own_is_trained_in_place(kept, tmp_path):
     assert not kept
     changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert any(changed)
+
+
+def test_many_networks_are_no_reason_to_warn(kept, tmp_path):
+    """TensorFlow takes their steps for one function that is traced again and again."""
+    logger, said = tf.get_logger(), []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        for width in (8, 9, 10, 11, 12, 13):
+            trained(tmp_path, epochs=1, model="mlp", options={"width": width})
+        assert said == []
+        for _ in range(8):  # elsewhere it is
+            tf.function(lambda x: x)(1)
+        assert "retracing" in said[0]
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("limit", ["_KEPT", "_WEIGHTS"])

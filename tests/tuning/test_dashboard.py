@@ -11,6 +11,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 from test_search import DATA, RATES
 
+from kcnn import tables
 from kcnn.tuning import Options, space_of, tune
 from kcnn.tuning.dashboard import Session
 from kcnn.tuning.figures import draw, importance
@@ -117,6 +118,15 @@ class TestTables:
         shown = " ".join(text(space_table(space_of("lenet5")), 140).split())
         assert "learning_rate 0.0001 to 0.1 logarithmic" in shown
         assert "logarithmic in 1 - value optimizer is momentum or nesterov" in shown
+
+    def test_reasons_that_differ_in_numbers_are_one(self, capsys):
+        View(tables.console(), Options()).refused(
+            {"share=0.643 is too late.": 2, "share=1e-05 is too late.": 1, "No room.": 1}
+        )
+        assert capsys.readouterr().out.splitlines() == [
+            "Not tried, 3 times, such as: share=0.643 is too late.",
+            "Not tried, once: No room.",
+        ]
 
     def test_a_search_in_a_pipe_is_a_line_for_each_trial(self, capsys, found, tmp_path):
         options = Options(
