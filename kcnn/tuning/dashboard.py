@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kcnn.callbacks.tensorboard import write_scalar
 from kcnn.startup import keras, tf
 from kcnn.tuning.domains import Choice, Range, value_text
 from kcnn.tuning.space import Space
@@ -18,18 +19,22 @@ _METRICS = (
     ("epoch_accuracy", "validation", "validation accuracy, last epoch"),
 )
 
-#: TensorBoard takes the first it finds of each kind; names are read in order. It looks for
-#: "tfevents" in them.
+#: TensorBoard takes the first that it finds of each kind in a run: names are read in order, and it
+#: looks for "tfevents" in them. The domains it takes from any of the runs: all have the same.
 _FIRST = "events.out.tfevents.0000000000.search"
 
 
 def write_domains(directory: Path, space: Space) -> None:
     """The hyperparameters with their domains, and what is measured."""
+    _write(directory, lambda: _config(space))
+
+
+def _config(space: Space) -> None:
     from tensorboard.plugins.hparams import api
 
     rows = [api.HParam(name, _domain(row)) for name, row in space.searched.items()]
     metrics = [api.Metric(tag, group=group, display_name=title) for tag, group, title in _METRICS]
-    _write(directory, lambda: api.hparams_config(rows, metrics))
+    api.hparams_config(rows, metrics)
 
 
 class Session(keras.callbacks.Callback):
@@ -43,7 +48,7 @@ class Session(keras.callbacks.Callback):
 
     def __init__(self, directory: Path, space: Space, values: Mapping[str, Any]) -> None:
         super().__init__()
-        self._directory = directory
+        self._directory, self._space = directory, space
         self._values = {
             name: _plain(row, values[name])
             for name, row in space.searched.items()
@@ -60,7 +65,17 @@ class Session(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         from tensorboard.plugins.hparams import api
 
-        _write(self._directory, lambda: api.hparams(self._values, trial_id=self._directory.name))
+        def summaries() -> None:
+            _config(self._space)
+            api.hparams(self._values, trial_id=self._directory.name)
+
+        _write(self._directory, summaries)
+
+
+def write_score(directory: Path, accuracy: float, loss: float) -> None:
+    """What ranks a run, on validation and of the weights that were kept."""
+    write_scalar(directory, "score/accuracy", accuracy)
+    write_scalar(directory, "score/loss", loss)
 
 
 def _domain(row: Range | Choice) -> Any:

@@ -27,7 +27,7 @@ def draw(directory: Path, space: Space, trials: Sequence[Trial], objective: str)
         "scores": _scores(space, trials, objective),
         "best_so_far": _best_so_far(done, objective),
     }
-    if len(done) >= _FEWEST:
+    if len(done) >= _FEWEST and len({str(trial.values) for trial in done}) > 1:
         made["importance"] = _importance(space, done, objective)
     paths = []
     for name, figure in made.items():
@@ -60,17 +60,19 @@ def importance(
         objective: What ranks them.
 
     Returns:
-        Mean and standard deviation over 10 permutations by name; and the R² of the forest on
-        trials that a tree has not seen, 1 at best, 0 or below where it has learned nothing.
+        Mean and standard deviation over 10 permutations by name, of those that vary; and the R² of
+        the forest on trials that a tree has not seen, 1 at best, 0 or below where it has learned
+        nothing.
     """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
-    names = list(space.searched)
-    inputs = np.array(
-        [[_position(row, t.values.get(n, _MISSING)) for n, row in space.searched.items()]
-         for t in trials]
-    )  # fmt: skip
+    inputs = {
+        name: [_position(row, trial.values.get(name, _MISSING)) for trial in trials]
+        for name, row in space.searched.items()
+    }
+    inputs = {name: places for name, places in inputs.items() if len(set(places)) > 1}
+    names, inputs = list(inputs), np.array(list(inputs.values())).T
     ranks = np.argsort(np.argsort(costs(trials, objective), kind="stable"), kind="stable")
     forest = RandomForestRegressor(100, oob_score=True, random_state=0, min_samples_leaf=2)
     target = ranks / max(len(ranks) - 1, 1)
@@ -96,7 +98,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _scores(space: Space, trials: Sequence[Trial], objective: str) -> Figure:
     """A panel for each hyperparameter."""
-    rows = space.searched
+    rows = {n: row for n, row in space.searched.items() if any(n in t.values for t in trials)}
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
     figure = _figure(3.2 * columns, 2.7 * lines + 0.4)

@@ -12,8 +12,9 @@ from typing import Any
 
 from kcnn import files
 from kcnn.training.recipe import Recipe
-from kcnn.training.run import Run, versions
+from kcnn.training.run import Run, load_run, versions
 from kcnn.training.train import resume, train
+from kcnn.tuning.dashboard import Session, write_score
 from kcnn.tuning.options import Options
 from kcnn.tuning.report import View
 from kcnn.tuning.space import Space, as_recipe
@@ -96,8 +97,16 @@ class Finals:
     def trained(self, best: Trial, recipe: Recipe, data: Any) -> Run:
         """The winner, trained as `best.json` says; the one time that the test split is read."""
         name = f"winner-of-{trial_name(best.number)}"
-        path, options = self.directory / name, {"data": data, "verbose": False}
+        path = self.directory / name
+        if (path / "result.json").is_file():
+            return load_run(path)
+        session = Session(path, self.space, best.values)
+        options = {"data": data, "callbacks": [session], "verbose": False}
         if (path / "recipe.json").is_file():
-            return resume(path, **options)
-        set_aside(path)  # killed before its first step
-        return train(dataclasses.replace(recipe, name=name, logs=str(self.directory)), **options)
+            run = resume(path, **options)
+        else:
+            set_aside(path)  # killed before its first step
+            recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
+            run = train(recipe, **options)
+        write_score(path, run.result["validation_accuracy"], run.result["validation_loss"])
+        return run

@@ -22,12 +22,12 @@ from typing import Any, Literal
 import numpy as np
 
 from kcnn import files
-from kcnn.callbacks.tensorboard import write_scalar
 from kcnn.errors import InputError
 from kcnn.startup import keras
 from kcnn.training import engine
 from kcnn.training.recipe import Recipe
 from kcnn.training.train import resume, train
+from kcnn.tuning.dashboard import write_score
 
 Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
 Status = Literal["running", "completed", "failed"]
@@ -120,8 +120,7 @@ class Trials:
         recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
         ended = self._ended(trial, recipe, callbacks)
         if ended.status == "completed":
-            write_scalar(self.directory / name, "score/accuracy", ended.accuracy)
-            write_scalar(self.directory / name, "score/loss", ended.loss)
+            write_score(self.directory / name, ended.accuracy, ended.loss)
         self._write(ended)
         # The result is there; checkpoints are for going on.
         shutil.rmtree(self.directory / name / "checkpoints", ignore_errors=True)

@@ -1,6 +1,7 @@
 """What people see: HParams read back from the event files, tables, figures."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from test_search import DATA, RATES
 from kcnn import tables
 from kcnn.tuning import Options, space_of, tune
 from kcnn.tuning.dashboard import Session
-from kcnn.tuning.figures import draw, importance
+from kcnn.tuning.figures import _scores, draw, importance
 from kcnn.tuning.report import View, space_table, trials_table
 from kcnn.tuning.trials import Trial
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner"
 def found(tmp_path_factory):
     rows = (*RATES[2:], "optimizer=adamw,nesterov", "width=4,8")
     options = Options(
-        model="mlp", trials=3, epochs=1, winner=False, name="search", space=rows,
+        model="mlp", trials=3, epochs=1, name="search", space=rows,
         logs=str(tmp_path_factory.mktemp("dashboard")),
     )  # fmt: skip
     return tune(options, data=DATA, verbose=False)
@@ -65,9 +66,18 @@ class TestHParams:
             assert ("momentum" in values) == (trial.values["optimizer"] == "nesterov")
             assert "batch_size" not in values  # fixed
 
+    def test_all_runs_are_of_one_experiment(self, found):
+        """TensorBoard takes that of any run for all."""
+        runs = [path.parent for path in found.directory.glob("*/recipe.json")]
+        assert len(runs) == 4
+        contents = [hparams(path)[metadata.EXPERIMENT_TAG] for path in (found.directory, *runs)]
+        assert set(contents) == {contents[0]}
+
     def test_scores_and_curves(self, found):
-        for trial in found.trials:
-            directory = found.directory / f"trial-{trial.number:04d}"
+        winner = dataclasses.replace(found.trials[0], number=-1)
+        for trial in (*found.trials, winner):
+            name = f"trial-{trial.number:04d}" if trial.number >= 0 else found.run.directory.name
+            directory = found.directory / name
             tags = {}
             for path in sorted(directory.rglob("events*")):
                 for event in event_file_loader.EventFileLoader(str(path)).Load():
@@ -171,6 +181,14 @@ class TestFigures:
         assert max(by_name, key=lambda name: by_name[name][0]) == "learning_rate"
         assert by_name["learning_rate"][0] > 5 * by_name["batch_size"][0]
         assert score > 0.5
+
+    def test_what_no_trial_has_is_left_out(self):
+        space, same = space_of("lenet5"), trials(12)
+        figure = _scores(space, same, "validation_accuracy")
+        shown = {axes.get_xlabel() for axes in figure.axes if axes.get_visible()}
+        assert shown == {"learning_rate", "optimizer", "swa", "batch_size", "weight_decay"}
+        by_name, _ = importance(space, same, "validation_accuracy")
+        assert by_name.keys() == shown - {"swa"}  # which is the same for all
 
     def test_a_search_leaves_them(self, found):
         assert (found.directory / "scores.png").is_file()
