@@ -12,11 +12,11 @@ from kcnn.startup import keras, tf
 from kcnn.tuning.domains import Choice, Range, value_text
 from kcnn.tuning.space import Space
 
-#: Tag, run below the trial's, title.
+#: Tag, run below the trial's, title (axes stand close beside each other), what it is.
 _METRICS = (
-    ("score/accuracy", "", "validation accuracy, of the kept weights"),
-    ("score/loss", "", "validation loss, of the kept weights"),
-    ("epoch_accuracy", "validation", "validation accuracy, last epoch"),
+    ("score/accuracy", "", "val accuracy", "of the weights that were kept"),
+    ("score/loss", "", "val loss", "of the weights that were kept"),
+    ("epoch_accuracy", "validation", "last epoch", "validation accuracy behind the last epoch"),
 )
 
 #: TensorBoard takes the first that it finds of each kind in a run: names are read in order, and it
@@ -33,7 +33,10 @@ def _config(space: Space) -> None:
     from tensorboard.plugins.hparams import api
 
     rows = [api.HParam(name, _domain(row)) for name, row in space.searched.items()]
-    metrics = [api.Metric(tag, group=group, display_name=title) for tag, group, title in _METRICS]
+    metrics = [
+        api.Metric(tag, group=group, display_name=title, description=text)
+        for tag, group, title, text in _METRICS
+    ]
     api.hparams_config(rows, metrics)
 
 
