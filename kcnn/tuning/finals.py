@@ -98,14 +98,15 @@ class Finals:
         """The winner, trained as `best.json` says; the one time that the test split is read."""
         name = f"winner-of-{trial_name(best.number)}"
         path = self.directory / name
-        if (path / "result.json").is_file():
+        ended = (path / "result.json").is_file()
+        if ended and (path / "model.keras").is_file():
             return load_run(path)
         session = Session(path, self.space, best.values)
         options = {"data": data, "callbacks": [session], "verbose": False}
-        if (path / "recipe.json").is_file():
+        if (path / "recipe.json").is_file() and not ended:
             run = resume(path, **options)
         else:
-            set_aside(path)  # killed before its first step
+            set_aside(path)  # killed before its first step, or without its network
             recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
             run = train(recipe, **options)
         write_score(path, run.result["validation_accuracy"], run.result["validation_loss"])

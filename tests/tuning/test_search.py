@@ -177,8 +177,10 @@ class TestTheTestSplit:
                 (found.directory / f"trial-{trial.number:04d}" / "result.json").read_text()
             )
             assert result["test_accuracy"] is None
-        search(tmp_path, winner=True)  # what is there is not done again
+        again = search(tmp_path, winner=True)  # what is there is not done again
         assert len(read) == 1
+        (again.run.directory / "model.keras").unlink()
+        assert_same(*(s.run.model.get_weights() for s in (search(tmp_path, winner=True), found)))
 
     def test_best_json_repeats_the_winner_to_the_bit(self, tmp_path):
         found = digits(tmp_path)
