@@ -101,6 +101,7 @@ def expected_best(values, count):
 def draw(found, path):
     """Expected best error by number of trials, with the grids at theirs."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure((6.4, 4.0), layout="constrained")
     axes = figure.subplots()
@@ -122,11 +123,12 @@ def draw(found, path):
                 color=colour, capsize=3, label=label,
             )  # fmt: skip
     axes.set_yscale("log")
-    axes.set_ylim(top=60)
+    axes.set_ylim(2, 30)
     axes.set_xlabel("trials")
     axes.set_ylabel("validation error of the best, %")
-    ticks = [2, 5, 10, 20, 50]
+    ticks = [2, 3, 4, 5, 7, 10, 20, 30]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     axes.set_title(f"LeNet-5 on digits; mean and sd of {len(curves)} repetitions", fontsize=10)
