@@ -248,7 +248,7 @@ def sampling(samples: int, data: kcnn.Data, seed: int) -> tuple[list[dict[str, A
 def _moments(run: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean, and variance with BatchNorm's epsilon, (C,) of each layer."""
     return [
-        (np.array(layer.moving_mean), np.array(layer.moving_variance) + layer.epsilon)
+        (layer.moving_mean.numpy(), layer.moving_variance.numpy() + layer.epsilon)
         for layer in run.layers
     ]
 
