@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from kcnn import startup
 from kcnn.errors import InputError
 
 #: The families of this package; each module registers its own rows when it is imported.
@@ -198,6 +199,7 @@ def _import_source(name: str) -> str:
     source, colon, name_in_source = name.rpartition(":")
     if not colon:
         return name
+    startup.load()  # before it does: in silence
     if source.endswith(".py"):
         _import_file(Path(source))
     else:

@@ -113,6 +113,20 @@ def test_a_training_with_nothing_on_standard_error(tmp_path):
     assert "%" in named.stdout
 
 
+def test_a_file_that_imports_keras_first_is_no_noisier(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import keras\nimport kcnn\n\n"
+        "@kcnn.register('mine', input_shape=(8, 8, 1), classes=10)\n"
+        "def mine(input_shape, classes):\n"
+        "    inputs = keras.Input(input_shape)\n"
+        "    x = keras.layers.Flatten()(inputs)\n"
+        "    return keras.Model(inputs, keras.layers.Dense(classes, 'softmax')(x))\n"
+    )
+    shown = run("show", f"{tmp_path / 'mine.py'}:mine")
+    assert shown.stderr == ""
+    assert "650" in shown.stdout  # 64 weights and a bias for each of 10 classes
+
+
 def test_every_field_of_the_recipe_is_a_flag(outcome):
     import dataclasses
 
