@@ -246,9 +246,8 @@ def _cell(trial: Trial, name: str) -> str:
 
 
 def _values(trial: Trial, names: Sequence[str]) -> str:
-    """Those that count, each held together by spaces that do not break."""
-    shown = [f"{name}\N{NO-BREAK SPACE}{_cell(trial, name)}" for name in names]
-    return " ".join(text for text in shown if not text.endswith("\N{NO-BREAK SPACE}-"))
+    """Those that count for the trial, as --space takes them."""
+    return " ".join(f"{n}={value_text(trial.values[n])}" for n in names if n in trial.values)
 
 
 def _title(objective: str) -> str:
