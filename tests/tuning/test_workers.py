@@ -177,7 +177,9 @@ def test_another_one_joins(tmp_path):
     assert joined.returncode == 0
     assert len({owner for owner in owners if owner}) == 2
     assert outcomes(found) == outcomes(search(tmp_path / "alone", trials=4, epochs=60))
-    assert said.split() == [str(trial.number) for trial in found.trials]
+    ranked = [str(trial.number) for trial in found.trials]
+    told = said.split()  # what had ended when the guest left: the other may be at its last trial
+    assert told == [number for number in ranked if number in told] != []
 
 
 def test_nobody_to_join(tmp_path, monkeypatch):
