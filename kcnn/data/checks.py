@@ -11,6 +11,12 @@ AUGMENTATIONS = ("none", "flip", "crop", "crop-flip")
 
 
 def check_split(split: Split, batch_size: int, classes: int, binary: bool) -> None:
+    """Refuse a split of which no batches can be made.
+
+    Raises:
+        InputError: No images; a batch size that is no whole number from 1 up; labels beyond
+            `classes`; a binary target of other than two classes.
+    """
     if not len(split):
         raise InputError("The split holds no images: there are no batches to make of it.")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
@@ -35,6 +41,12 @@ def check_training(
     start: int,
     stop: int | None,
 ) -> None:
+    """Refuse what only training batches have: see `training_feed` for the ranges.
+
+    Raises:
+        InputError: A batch larger than the split; an unknown augmentation; an alpha or a range of
+            steps that is none.
+    """
     if batch_size > len(split):
         raise InputError(
             f"batch_size is {batch_size}, but there are {len(split)} training images. Choose a "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,16 +12,15 @@ from typing import Any
 from rich.console import Console
 
 from kcnn import files, registry, tables
-from kcnn.callbacks.checkpoint_files import newest
 from kcnn.data import Data, load_data, preflight
 from kcnn.errors import InputError
 from kcnn.startup import keras
-from kcnn.training import network, precision, report
+from kcnn.training import network, precision, report, resuming
 from kcnn.training.defaults import resolve
 from kcnn.training.inputs import as_problem
 from kcnn.training.problem import Problem
 from kcnn.training.recipe import Recipe
-from kcnn.training.run import Run, RunDirectory, load_run, read_json
+from kcnn.training.run import Run, RunDirectory, load_run
 from kcnn.training.steps import even, per_execution
 from kcnn.training.task import Task
 
@@ -105,18 +103,18 @@ def resume(
         NonFiniteError, OutOfMemoryError, KeyboardInterrupt, SystemExit, OSError: As `train`.
     """
     path = Path(directory)
-    recipe, recorded = _recorded(path)
+    recipe, recorded = resuming.recorded(path)
     console = tables.console() if verbose else Console(quiet=True)
     with files.Lock(path):
         finished = (path / "result.json").is_file()
         if finished and epochs in (None, recipe.epochs):
             console.print(f"{path} is finished; --epochs above {recipe.epochs} extends it.")
             return load_run(path)
-        _refuse_missing(path, recipe, recorded, model, data)
-        extended = _extended(path, recipe, epochs)
+        resuming.refuse_missing(path, recipe, recorded, model, data)
+        extended = resuming.extended(path, recipe, epochs)
         changes = {"epochs": extended, "on_nan": on_nan or recipe.on_nan}
         made = _prepared(dataclasses.replace(recipe, **changes), model, data, console)
-        _refuse_other_data(path, recorded["data"], made.problem)
+        resuming.refuse_other_data(path, recorded["data"], made.problem)
         report.changed_versions(console, recorded)
         task = made.task(RunDirectory(path), save_model)
 
@@ -128,76 +126,6 @@ def resume(
 
         with _precision(made.recipe):
             return task.run(callbacks, begin)
-
-
-def _recorded(path: Path) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a run directory, and all that is recorded beside it."""
-    if not path.is_dir():
-        raise InputError(f"There is no run directory {str(path)!r}.")
-    if not (path / "recipe.json").is_file():
-        raise InputError(
-            f"{str(path)!r} is no run that could go on: it has no recipe.json. Runs are the "
-            f"folders below `logs`; one that ended before its first step is begun anew, by "
-            f"kcnn train."
-        )
-    recorded = read_json(path / "recipe.json")
-    try:
-        recipe = Recipe.from_dict(
-            recorded["recipe"] | {"name": path.name, "logs": str(path.parent)}
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{str(path / 'recipe.json')!r} is no recipe of a run.") from error
-    return recipe, recorded
-
-
-def _refuse_missing(
-    path: Path, recipe: Recipe, recorded: dict[str, Any], model: Any, data: Any
-) -> None:
-    """Refuse to go on without what only the user's own program has."""
-    own_model = recipe.model.startswith("own: ")
-    own_data = recorded["data"]["source"] is None
-    for what, is_own, given in (("model", own_model, model), ("data", own_data, data)):
-        if is_own and given is None:
-            raise InputError(
-                f"{str(path)!r} was trained on {what} of your own, which it does not hold: "
-                f"kcnn.resume({str(path)!r}, {what}=...) in your program goes on with it."
-            )
-
-
-def _extended(path: Path, recipe: Recipe, epochs: int | None) -> int:
-    if epochs is None or epochs == recipe.epochs:
-        return recipe.epochs
-    if epochs < recipe.epochs:
-        raise InputError(
-            f"{str(path)!r} is a run of {recipe.epochs} epochs; more extend it, fewer do not end "
-            f"it: received epochs={epochs}."
-        )
-    _, found = newest(path / "checkpoints")
-    if found and found["stopped"]:
-        raise InputError(
-            f"{str(path)!r} was stopped early, in epoch {found['epoch']}: more epochs would not "
-            f"change that. Train anew with another early_stopping."
-        )
-    if found is None and (path / "result.json").is_file():
-        raise InputError(f"{str(path)!r} has no checkpoint from which it could go on.")
-    return epochs
-
-
-def _refuse_other_data(path: Path, recorded: dict[str, Any], problem: Problem) -> None:
-    found = problem.description()
-    names = ("fingerprint", "images", "class_names", "image_shape")
-    found = json.loads(json.dumps({name: found[name] for name in names}))
-    differences = [
-        f"  {name}: {recorded[name]!r} there, {found[name]!r} here"
-        for name in names
-        if recorded[name] != found[name]
-    ]
-    if differences:
-        listed = "\n".join(differences)
-        raise InputError(
-            f"The data {problem.name!r} are not those of the run {str(path)!r}:\n{listed}\nNothing "
-            f"was changed."
-        )
 
 
 @dataclasses.dataclass(frozen=True)

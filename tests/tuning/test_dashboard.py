@@ -183,11 +183,11 @@ class TestFigures:
         assert score > 0.5
 
     def test_what_no_trial_has_is_left_out(self):
-        space, same = space_of("lenet5"), trials(12)
-        figure = _scores(space, same, "validation_accuracy")
+        space, made = space_of("lenet5"), trials(12)
+        figure = _scores(space, made, "validation_accuracy")
         shown = {axes.get_xlabel() for axes in figure.axes if axes.get_visible()}
         assert shown == {"learning_rate", "optimizer", "swa", "batch_size", "weight_decay"}
-        by_name, _ = importance(space, same, "validation_accuracy")
+        by_name, _ = importance(space, made, "validation_accuracy")
         assert by_name.keys() == shown - {"swa"}  # which is the same for all
 
     def test_a_search_leaves_them(self, found):

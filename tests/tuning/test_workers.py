@@ -162,6 +162,11 @@ def test_another_one_joins(tmp_path):
     joined = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True
     )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("search/workers/joined-*.log")):  # its worker comes first
+        assert joined.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     owners, ended = set(), threading.Event()
 
     def look():
@@ -171,9 +176,12 @@ def test_another_one_joins(tmp_path):
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
-    found = search(tmp_path, trials=4, epochs=60, listen=address)
-    ended.set()
-    said, _ = joined.communicate(timeout=120)
+    try:
+        found = search(tmp_path, trials=4, epochs=60, listen=address)
+        said, _ = joined.communicate(timeout=120)
+    finally:
+        ended.set()
+        joined.kill()
     assert joined.returncode == 0
     assert len({owner for owner in owners if owner}) == 2
     assert outcomes(found) == outcomes(search(tmp_path / "alone", trials=4, epochs=60))
