@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FEWEST = 10  # trials, to tell what is important
+_FEWEST, _MANY = 10, 30  # trials, to tell what is important; to believe a good fit of so few points
 _BLUE, _GREY, _RED = "#2563a8", "#9aa0a6", "#c0392b"
 
 
@@ -203,7 +203,9 @@ def _importance(space: Space, done: Sequence[Trial], objective: str) -> Figure:
     means, spreads = zip(*(found[name] for name in names), strict=True)
     axes.barh(names, means, xerr=spreads, color=_BLUE, ecolor=_GREY)
     axes.set_xlabel("loss of R² when its values are mixed up")
-    believed = "trust it" if score > 0.5 else "a hint" if score > 0.1 else "no better than chance"
+    believed = "a hint" if score > 0.1 else "no better than chance"
+    if score > 0.5 and len(done) >= _MANY:
+        believed = "trust it"
     axes.set_title(
         f"Importance, from {len(done)} trials; out-of-bag R² {score:.2f}: {believed}", fontsize=9
     )

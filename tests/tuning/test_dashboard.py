@@ -15,7 +15,7 @@ from test_search import DATA, RATES
 from kcnn import tables
 from kcnn.tuning import Options, space_of, tune
 from kcnn.tuning.dashboard import Session
-from kcnn.tuning.figures import _scores, draw, importance
+from kcnn.tuning.figures import _importance, _scores, draw, importance
 from kcnn.tuning.report import View, space_table, trials_table
 from kcnn.tuning.trials import Trial
 
@@ -181,6 +181,13 @@ class TestFigures:
         assert max(by_name, key=lambda name: by_name[name][0]) == "learning_rate"
         assert by_name["learning_rate"][0] > 5 * by_name["batch_size"][0]
         assert score > 0.5
+
+    @pytest.mark.parametrize(("count", "said"), [(12, "a hint"), (40, "trust it")])
+    def test_few_trials_are_not_to_be_trusted(self, count, said):
+        """Even where the forest fits them, as it does here."""
+        space, made = space_of("lenet5", ["batch_size=32"]), trials(count)
+        assert importance(space, made, "validation_accuracy")[1] > 0.5
+        assert said in _importance(space, made, "validation_accuracy").axes[0].get_title()
 
     def test_what_no_trial_has_is_left_out(self):
         space, made = space_of("lenet5"), trials(12)
