@@ -9,7 +9,7 @@ import tempfile
 from typing import Any
 
 import kcnn
-from benchmarks.machine import report, saved, spread
+from benchmarks.harness.machine import report, saved, spread
 
 #: row: recipe, seeds
 _ROWS: dict[str, tuple[dict[str, Any], int]] = {

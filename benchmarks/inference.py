@@ -19,13 +19,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import contest, peak
-from benchmarks.machine import gpu, idle, number, report
+from benchmarks.harness import contest, peak
+from benchmarks.harness.machine import gpu, idle, number, report
 from benchmarks.step import on_tensorflow
 
 _ROWS = ("lenet5-28", "resnet20-32", "resnet34-32", "resnet34-224", "vgg16-224")
 _CONTENDERS = ("kcnn", "keras predict", "layer by layer", "torch nhwc", "torch nchw")
-_CONTENDER = [sys.executable, "-m", "benchmarks.inference_contender"]
+_CONTENDER = [sys.executable, "-m", "benchmarks.contenders.inference_contender"]
 
 
 def contender(name: str, row: str, kind: str, batch: int) -> contest.Contender:

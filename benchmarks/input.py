@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contest
-from benchmarks.feeds import BATCHES, FEEDS
-from benchmarks.machine import number, report, saved
-from benchmarks.pictures import write_folder
+from benchmarks.contenders.feeds import BATCHES, FEEDS
+from benchmarks.harness import contest
+from benchmarks.harness.machine import number, report, saved
+from benchmarks.harness.pictures import write_folder
 
 _FILES = {"64": 4000, "224": 2000}
 _TITLES = {
@@ -33,7 +33,8 @@ def measured(work: str, windows: int, seconds: float) -> list[dict[str, Any]]:
             folder = [str(write_folder(Path(temporary) / "images", _FILES[work], int(work)))]
         contenders = [
             contest.Contender(
-                program, [sys.executable, "-m", "benchmarks.feeds", work, program, *folder]
+                program,
+                [sys.executable, "-m", "benchmarks.contenders.feeds", work, program, *folder],
             )
             for program in FEEDS
         ]

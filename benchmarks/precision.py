@@ -11,9 +11,9 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarks import contest
-from benchmarks.machine import gpu, number, report, spread
-from benchmarks.rows import ROWS
+from benchmarks.harness import contest
+from benchmarks.harness.machine import gpu, number, report, spread
+from benchmarks.harness.rows import ROWS
 from benchmarks.time_to_accuracy import training
 
 _ROWS = ("lenet5-28", "resnet20-32", "resnet34-32", "alexnet-227", "resnet34-224", "vgg16-32")
@@ -22,12 +22,12 @@ _POLICIES = ("float32", "mixed_bfloat16")
 
 def speed(name: str, windows: int, seconds: float) -> dict[str, Any]:
     """One network's line."""
-    from kcnn.training.precision import automatic
+    from kcnn.devices.precision import automatic
 
     row = ROWS[name]
     batch, images = (row.gpu_batch, 8 * row.images) if gpu() else (row.batch, row.images)
     sizes = [str(batch), str(images - images % batch)]
-    command = [sys.executable, "-m", "benchmarks.keras_step", name, "kcnn", *sizes]
+    command = [sys.executable, "-m", "benchmarks.contenders.keras_step", name, "kcnn", *sizes]
     made = [contest.Contender(policy, [*command, policy]) for policy in _POLICIES]
     entries = contest.contest(made, windows=windows, seconds=seconds)
     contest.check(entries)

@@ -22,7 +22,7 @@ import math
 import statistics
 import tempfile
 
-from benchmarks.machine import RESULTS, report, spread
+from benchmarks.harness.machine import RESULTS, report, spread
 
 _POINTS = (2, 3)  # an axis, of the grids
 _MOST = max(_POINTS) ** 4  # trials of a search

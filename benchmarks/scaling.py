@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import FAIR, ROOT
-from benchmarks.machine import RESULTS, idle, number, report, show
-from benchmarks.pictures import write_folder
+from benchmarks.harness.contest import FAIR, ROOT
+from benchmarks.harness.machine import RESULTS, idle, number, report, show
+from benchmarks.harness.pictures import write_folder
 
 _ARRAYS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 _FOLDERS = (1_000, 10_000, 100_000)
@@ -28,9 +28,9 @@ _LINEAR_FROM = 10_000  # images: below, the fixed cost of an epoch shows
 
 
 def point(*arguments: Any) -> dict[str, Any]:
-    """What `benchmarks.scale` measures in a process of its own."""
+    """What `benchmarks.contenders.scale` measures in a process of its own."""
     idle()
-    command = [sys.executable, "-m", "benchmarks.scale", *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.contenders.scale", *map(str, arguments)]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | FAIR, stdout=subprocess.PIPE, check=True,
         stderr=subprocess.DEVNULL,

@@ -11,9 +11,9 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks import contest
-from benchmarks.machine import report
-from benchmarks.seat import serve
+from benchmarks.harness import contest
+from benchmarks.harness.machine import report
+from benchmarks.harness.seat import serve
 
 _EPOCHS, _BATCH = 3, 128
 _CONTENDERS = ("kcnn.train", "rebuild + fit")

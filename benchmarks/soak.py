@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import kcnn
-from benchmarks.machine import report
+from benchmarks.harness.machine import report
 from kcnn import startup
 from tests.oracles import kills
 

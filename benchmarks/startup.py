@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import FAIR, ROOT
-from benchmarks.first_step import PROGRAMS
-from benchmarks.machine import idle, report, show
+from benchmarks.contenders.first_step import PROGRAMS
+from benchmarks.harness.contest import FAIR, ROOT
+from benchmarks.harness.machine import idle, report, show
 
 _KCNN = str(Path(sys.executable).parent / "kcnn")
 _COMMANDS = {
@@ -67,7 +67,7 @@ def first_steps(runs: int) -> list[dict[str, Any]]:
             idle()
             start = time.perf_counter()
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.first_step", name],
+                [sys.executable, "-m", "benchmarks.contenders.first_step", name],
                 cwd=ROOT, env=os.environ | FAIR, capture_output=True, check=True,
             )  # fmt: skip
             whole = {"process": time.perf_counter() - start}

@@ -1,7 +1,7 @@
 """Training throughput, contenders in turn: python -m benchmarks.step [ROW ...] [--windows N]
 
-Rows: those of `benchmarks.rows`; a row by name alone leaves the others as they were measured
-last. About three minutes a row on two cores. On a GPU the batches are larger and everybody
+Rows: those of `benchmarks.harness.rows`; a row by name alone leaves the others as they were
+measured last. About three minutes a row on two cores. On a GPU the batches are larger and everybody
 computes in bfloat16; with KERAS_BACKEND=jax, or without TensorFlow, Keras' fit alone stands
 against PyTorch.
 """
@@ -12,9 +12,9 @@ import os
 import sys
 from typing import Any
 
-from benchmarks import contest, peak
-from benchmarks.machine import gpu, number, report, saved
-from benchmarks.rows import ROWS, Row
+from benchmarks.harness import contest, peak
+from benchmarks.harness.machine import gpu, number, report, saved
+from benchmarks.harness.rows import ROWS, Row
 
 _COLUMNS = [
     "row", "contender", "images/s", "min", "max", "× torch", "kcnn is ×", "GFLOP/s", "of peak",
@@ -40,13 +40,15 @@ def contenders(name: str, row: Row, device: str | None) -> list[contest.Contende
     python = [sys.executable, "-m"]
     made = [
         contest.Contender(
-            peer, [*python, "benchmarks.keras_step", name, peer, *sizes, precision], backend
+            peer,
+            [*python, "benchmarks.contenders.keras_step", name, peer, *sizes, precision],
+            backend,
         )
         for peer in peers
     ]
     layouts = ("nhwc", "nchw") if row.torch else ()
     for layout in layouts:
-        command = [*python, "benchmarks.torch_step", name, layout, *sizes]
+        command = [*python, "benchmarks.contenders.torch_step", name, layout, *sizes]
         made.append(contest.Contender(f"torch {layout}", command))
     return made
 

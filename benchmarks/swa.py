@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 import kcnn
-from benchmarks.contest import FAIR, ROOT, THREADS
-from benchmarks.machine import RESULTS, report, spread
+from benchmarks.harness.contest import FAIR, ROOT, THREADS
+from benchmarks.harness.machine import RESULTS, report, spread
 
 RECIPE: dict[str, Any] = {
     "model": "vgg11",
@@ -97,7 +97,7 @@ def batches(data: kcnn.Data, seed: int, start: int, steps: int) -> Any:
 def training(arm: str, seed: int) -> dict[str, Any]:
     """One training: accuracies of the raw and the averaged weights by epoch, others at the end."""
     from kcnn.callbacks import StochasticWeightAveraging
-    from kcnn.recalibration import recalibrate_batchnorm
+    from kcnn.graph.recalibration import recalibrate_batchnorm
 
     data = fashion(seed)
     steps = math.ceil(len(data.train) / RECIPE["batch_size"])
@@ -136,7 +136,7 @@ def training(arm: str, seed: int) -> dict[str, Any]:
 
 
 def _exam(data: kcnn.Data, behind: Any, mean: Any) -> Any:
-    from kcnn.recalibration import Recalibration
+    from kcnn.graph.recalibration import Recalibration
     from kcnn.startup import keras
 
     class Exam(keras.callbacks.Callback):

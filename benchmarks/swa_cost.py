@@ -22,7 +22,7 @@ import numpy as np
 
 import kcnn
 from benchmarks import swa
-from benchmarks.machine import idle, report, show, spread
+from benchmarks.harness.machine import idle, report, show, spread
 
 _BATCH = 128
 _NETWORKS: dict[str, dict[str, Any]] = {
@@ -165,7 +165,7 @@ class OnDevice:
     """What the callback does."""
 
     def __init__(self, model: Any) -> None:
-        from kcnn import averaging as tools
+        from kcnn.callbacks.averaging import mean as tools
 
         self.model, self.tools = model, tools
         self.mean, self.raw = tools.WeightMean(), []
@@ -220,7 +220,7 @@ def averaging(rounds: int) -> list[dict[str, Any]]:
 
 def sampling(samples: int, data: kcnn.Data, seed: int) -> tuple[list[dict[str, Any]], float]:
     """Rows, and the test accuracy of the averaged network with statistics of all the images."""
-    from kcnn.recalibration import Recalibration
+    from kcnn.graph.recalibration import Recalibration
 
     model = swa.trained(swa.ARMS["swa"], seed, data).model
     run = Recalibration(model)

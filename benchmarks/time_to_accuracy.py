@@ -20,8 +20,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.contest import FAIR, ROOT
-from benchmarks.machine import RESULTS, idle, report, saved, spread
+from benchmarks.harness.contest import FAIR, ROOT
+from benchmarks.harness.machine import RESULTS, idle, report, saved, spread
 from benchmarks.step import on_tensorflow
 
 GOALS = (0.90, 0.91, 0.92)
@@ -38,7 +38,7 @@ _COLORS = ("tab:red", "tab:orange", "tab:purple", "tab:blue", "tab:green")
 
 
 def contenders() -> dict[str, str]:
-    """Name -> CONTENDER of `benchmarks.timed_training`."""
+    """Name -> CONTENDER of `benchmarks.contenders.timed_training`."""
     ours = {name: json.dumps(fields) for name, fields in RECIPES.items()}
     return (ours if on_tensorflow() else {}) | _PEERS
 
@@ -46,7 +46,7 @@ def contenders() -> dict[str, str]:
 def training(contender: str, seed: int, epochs: int) -> dict[str, Any]:
     """One training in a process of its own, begun on an idle machine."""
     busy = idle(patience=60.0)
-    command = [sys.executable, "-m", "benchmarks.timed_training", contender]
+    command = [sys.executable, "-m", "benchmarks.contenders.timed_training", contender]
     ended = subprocess.run(
         [*command, str(seed), str(epochs)],
         cwd=ROOT,

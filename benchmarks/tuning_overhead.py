@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.machine import idle, report
+from benchmarks.harness.machine import idle, report
 
 RATES = ("optimizer=nesterov", "batch_size=32", "dropout=0.0", "batchnorm=false",
          "label_smoothing=0.0", "swa=false", "warmup=0.0", "schedule=constant")  # fmt: skip

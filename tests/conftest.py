@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import kcnn
-from kcnn import registry, startup
+from kcnn import startup
+from kcnn.models import registry
 from kcnn.startup import keras
 
 startup.load()

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
-from benchmarks import contest, machine, pictures, rows, scaling, soak, step, swa, swa_cost  # noqa: E402
+from benchmarks import scaling, soak, step, swa, swa_cost  # noqa: E402
+from benchmarks.harness import contest, machine, pictures, rows  # noqa: E402
 
 #: Sleeps MS milliseconds a step; its loss falls by FALL a step.
 SLEEPER = """
@@ -81,7 +82,8 @@ def test_a_contender_that_fails_is_named_with_its_last_words(hasty):
 
 
 def test_a_contender_that_dies_in_a_window_is_named(hasty):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from benchmarks.seat import serve; "
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+    code += "from benchmarks.harness.seat import serve; "
     code += "serve(lambda steps: sys.exit('out of memory'), batch=1, parameters=1)"
     dying = contest.Contender("dying", [sys.executable, "-c", code])
     with pytest.raises(contest.Refused, match=r"(?s)dying.*out of memory"):
@@ -249,7 +251,7 @@ def test_a_soak_counts_runs_that_differ():
 @pytest.mark.parametrize("name", ["lenet5-28", "resnet20-32"])
 def test_pytorchs_networks_have_as_many_parameters_as_ours(name):
     import kcnn
-    from benchmarks import torch_step
+    from benchmarks.contenders import torch_step
 
     row = rows.ROWS[name]
     card = kcnn.card(row.model, input_shape=row.input_shape, classes=row.classes, **row.options)

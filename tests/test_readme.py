@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 import kcnn
-from kcnn.registry import lookup
-from kcnn.tables import shape_text, si
+from kcnn.models.registry import lookup
+from kcnn.terminal import shape_text, si
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -90,7 +90,7 @@ def test_commands_run(example_files):
         if arguments[0] == "resume" and "--epochs" in arguments:
             arguments[arguments.index("--epochs") + 1] = "2"
         done = subprocess.run(
-            [sys.executable, "-m", "kcnn.cli", *arguments],
+            [sys.executable, "-m", "kcnn.cli.main", *arguments],
             cwd=example_files, capture_output=True, text=True, check=False, env=os.environ,
         )  # fmt: skip
         assert done.returncode == 0, (command, done.stdout, done.stderr)

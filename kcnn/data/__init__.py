@@ -7,21 +7,21 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "load_data": "sources",
-    "from_arrays": "splits",
-    "Data": "splits",
-    "Split": "splits",
-    "ImageFiles": "images",
-    "load_image": "images",
-    "preflight": "images",
-    "statistics": "pipeline",
-    "steps_per_epoch": "pipeline",
-    "training_batches": "pipeline",
-    "training_feed": "feed",
-    "Feed": "feed",
-    "fill_cache": "feed",
-    "evaluation_batches": "pipeline",
-    "feed_batches": "pipeline",
+    "load_data": "sets.sources",
+    "from_arrays": "sets.splits",
+    "Data": "sets.splits",
+    "Split": "sets.splits",
+    "ImageFiles": "sets.images",
+    "load_image": "sets.images",
+    "preflight": "sets.preflight",
+    "statistics": "batches.pipeline",
+    "steps_per_epoch": "batches.pipeline",
+    "training_batches": "batches.pipeline",
+    "training_feed": "batches.feed",
+    "Feed": "batches.feed",
+    "fill_cache": "batches.feed",
+    "evaluation_batches": "batches.pipeline",
+    "feed_batches": "batches.pipeline",
 }
 
 __all__ = list(_HOME)

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import checks, layers
 from kcnn.errors import InputError
-from kcnn.registry import register
+from kcnn.models import checks, layers
+from kcnn.models.registry import register
 from kcnn.startup import keras
 
 _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²), some biases 1.",)

@@ -10,10 +10,11 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from kcnn import layers, registry, startup
+from kcnn import startup
 from kcnn.errors import GeometryError, InputError, VanishingError
+from kcnn.graph.cost import Cost, abstract, cost
+from kcnn.models import layers, registry
 from kcnn.startup import keras
-from kcnn.summary import Cost, abstract, cost
 
 
 def build(

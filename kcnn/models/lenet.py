@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import checks, layers
 from kcnn.errors import GeometryError, InputError
-from kcnn.registry import register
+from kcnn.models import checks, layers
+from kcnn.models.registry import register
 from kcnn.startup import keras
 
 _PAPER = "LeCun et al. 1998"

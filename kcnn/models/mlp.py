@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import checks, layers
 from kcnn.errors import InputError
-from kcnn.registry import register
+from kcnn.models import checks, layers
+from kcnn.models.registry import register
 from kcnn.startup import keras
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from kcnn import checks, layers
 from kcnn.errors import InputError
+from kcnn.models import checks, layers
+from kcnn.models.registry import register
 from kcnn.models.resnet_blocks import block_v1, block_v2, branch, norm_relu, stage_grids
-from kcnn.registry import register
 from kcnn.startup import keras
 
 #: name: (block, blocks per stage, trainable parameters, multiply-accumulates)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from kcnn import checks, layers
 from kcnn.errors import InputError
+from kcnn.models import checks, layers
 from kcnn.startup import keras
 
 

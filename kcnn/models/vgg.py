@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn import checks, layers
-from kcnn.registry import register
+from kcnn.models import checks, layers
+from kcnn.models.registry import register
 from kcnn.startup import keras
 
 #: name: (convolutions per stage, column, trainable parameters, multiply-accumulates)

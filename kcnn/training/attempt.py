@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kcnn.callbacks import (
     BestWeights,
@@ -18,19 +18,16 @@ from kcnn.callbacks import (
     TensorBoard,
     Tolerant,
 )
-from kcnn.callbacks.checkpoint_files import newest
-from kcnn.callbacks.tensorboard import write_scalar
-from kcnn.callbacks.variables import Snapshot
+from kcnn.callbacks.checkpoint.files import newest
+from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.callbacks.records.tensorboard import write_scalar
+from kcnn.devices.names import device_name
 from kcnn.errors import NonFiniteError
 from kcnn.startup import keras, tf
+from kcnn.tasks.evaluate import Evaluation, evaluate_model
 from kcnn.training import diagnosis, report
-from kcnn.training.evaluate import Evaluation, evaluate_model
+from kcnn.training.loop.schedules import swa_epoch
 from kcnn.training.retry import RateScale
-from kcnn.training.run import device_name
-from kcnn.training.schedules import swa_epoch
-
-if TYPE_CHECKING:
-    from kcnn.training.task import Task
 
 _PATIENCE = 120.0  # seconds of training that are repeated to find the first layer
 
@@ -50,7 +47,7 @@ class Attempt:
     """
 
     def __init__(
-        self, task: Task, rate: RateScale, callbacks: Sequence[keras.callbacks.Callback]
+        self, task: Any, rate: RateScale, callbacks: Sequence[keras.callbacks.Callback]
     ) -> None:
         self.task, self.rate = task, rate
         self.checkpoint = task.checkpoint()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kcnn.startup import keras, tf
-from kcnn.summary import cost
-from kcnn.training.recipe import Recipe
+from kcnn.devices.memory import memory
+from kcnn.graph.cost import cost
+from kcnn.recipes.recipe import Recipe
+from kcnn.startup import keras
 
 #: Values that the optimiser keeps for each weight.
 _SLOTS: Mapping[str, int] = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1}
@@ -59,19 +57,6 @@ def out_of_memory(model: keras.Model, recipe: Recipe) -> OutOfMemoryError:
         f"Out of memory with batch_size={batch}: {model.name} takes about {_gib(needed)} to train "
         f"with it, of {_gib(there)} there are. {remedy}"
     )
-
-
-def memory() -> int:
-    """Bytes that this process can have: of the GPU, else of the machine, its limits considered."""
-    if tf.config.list_physical_devices("GPU"):
-        # What was in use at most is the best that public functions say of what there is.
-        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    limits += [n for n in resource.getrlimit(resource.RLIMIT_AS) if n != resource.RLIM_INFINITY]
-    group = Path("/sys/fs/cgroup/memory.max")
-    if group.is_file() and (text := group.read_text().strip()).isdecimal():
-        limits.append(int(text))
-    return min(limits)
 
 
 def _gib(size: float) -> str:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
-from rich.text import Text
 
-from kcnn.summary import cost
-from kcnn.tables import shape_text, si
-from kcnn.training.recipe import Recipe
-from kcnn.training.run import device_name, versions
+from kcnn.devices.names import device_name
+from kcnn.graph.cost import cost
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs.directory import versions
+from kcnn.tasks.show import class_table
+from kcnn.terminal import shape_text, si
 
 if TYPE_CHECKING:
     import keras
 
-    from kcnn.training.evaluate import Evaluation
-    from kcnn.training.inference import Prediction
-    from kcnn.training.network import Plan
-    from kcnn.training.problem import Problem
-    from kcnn.training.task import Task
+    from kcnn.tasks.plan import Plan
+    from kcnn.tasks.problem import Problem
 
 
-def header(task: Task, model: keras.Model, start: int) -> None:
+def header(task: Any, model: keras.Model, start: int) -> None:
     """What is about to be trained, on what, where it goes, and from which step on."""
     counts, recipe, problem = cost(model), task.recipe, task.problem
     rows = {
@@ -95,66 +91,6 @@ def results(
         console.print(class_table(per_class))
         console.print()
     console.print(f"Look inside:  tensorboard --logdir {directory.parent}")
-
-
-def class_table(accuracy: Mapping[str, float | None], most: int = 20) -> Table:
-    """Accuracy by class as numbers and bars; of many classes, the worst."""
-    known = {name: value for name, value in accuracy.items() if value is not None}
-    title = "Test accuracy by class"
-    if len(known) > most:
-        title = f"Test accuracy by class: the {most} worst of {len(known)}"
-        known = dict(sorted(known.items(), key=lambda item: item[1])[:most])
-    table = Table.grid(padding=(0, 2))
-    table.title, table.title_justify = title, "left"
-    table.add_column(overflow="ellipsis", no_wrap=True, max_width=24)
-    table.add_column(justify="right")
-    table.add_column(style="green", no_wrap=True)
-    for name, value in known.items():
-        table.add_row(name, f"{value:.1%}", "█" * round(40 * value))
-    return table
-
-
-def print_evaluation(
-    console: Console, evaluation: Evaluation, class_names: tuple[str, ...]
-) -> None:
-    """Loss, accuracy and accuracy by class."""
-    console.print(
-        f"test accuracy [bold green]{evaluation.accuracy:.2%}[/], loss {evaluation.loss:.4f}, "
-        f"{evaluation.images:,} images"
-    )
-    per_class = zip(class_names, evaluation.accuracy_per_class, strict=True)
-    console.print(class_table(dict(per_class)))
-
-
-def print_predictions(console: Console, predictions: Sequence[Prediction], top: int) -> None:
-    """One line an image, however long its path: the most probable classes."""
-    rows = []
-    for prediction in predictions:
-        ranked = list(prediction.probabilities.items())[: max(top, 1)]
-        named = [f"{name} {probability:.1%}" for name, probability in ranked]
-        rows.append([str(prediction.path), *named])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        line = Text("  ".join(cells).rstrip())
-        line.stylize("bold green", widths[0] + 2, widths[0] + 2 + widths[1])
-        console.print(line, soft_wrap=True)
-
-
-@contextmanager
-def files_bar(console: Console, doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar for work on image files; yields what is told how many are done."""
-    bar = Progress(
-        TextColumn(f"{doing} image files"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("files", total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def recipe_markdown(recipe: Recipe) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
-from kcnn.training import optimizers
-from kcnn.training.recipe import Recipe
+from kcnn.training.loop import optimizers
 
 Logs = dict[str, Any] | None
 

@@ -11,18 +11,23 @@ from typing import Any
 
 from rich.console import Console
 
-from kcnn import files, registry, tables
+from kcnn import terminal
 from kcnn.data import Data, load_data, preflight
+from kcnn.devices import precision
 from kcnn.errors import InputError
+from kcnn.models import registry
+from kcnn.recipes.defaults import resolve
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs import resuming
+from kcnn.runs.directory import Run, RunDirectory, load_run
 from kcnn.startup import keras
-from kcnn.training import network, precision, report, resuming
-from kcnn.training.defaults import resolve
-from kcnn.training.inputs import as_problem
-from kcnn.training.problem import Problem
-from kcnn.training.recipe import Recipe
-from kcnn.training.run import Run, RunDirectory, load_run
-from kcnn.training.steps import even, per_execution
-from kcnn.training.task import Task
+from kcnn.storage import files
+from kcnn.tasks import plan as plans
+from kcnn.tasks.inputs import as_problem
+from kcnn.tasks.problem import Problem
+from kcnn.training import report
+from kcnn.training.loop.steps import even, per_execution
+from kcnn.training.setup import Task
 
 
 def train(
@@ -61,7 +66,7 @@ def train(
         OSError: A checkpoint or the model cannot be written.
     """
     recipe = recipe or Recipe()
-    console = tables.console() if verbose else Console(quiet=True)
+    console = terminal.console() if verbose else Console(quiet=True)
     made = _prepared(recipe, model, data, console)
     directory = RunDirectory.create(made.recipe, made.problem.name, made.title)
     with files.Lock(directory.path), _precision(made.recipe):
@@ -104,7 +109,7 @@ def resume(
     """
     path = Path(directory)
     recipe, recorded = resuming.recorded(path)
-    console = tables.console() if verbose else Console(quiet=True)
+    console = terminal.console() if verbose else Console(quiet=True)
     with files.Lock(path):
         finished = (path / "result.json").is_file()
         if finished and epochs in (None, recipe.epochs):
@@ -134,7 +139,7 @@ class _Prepared:
 
     recipe: Recipe
     problem: Problem
-    plan: network.Plan
+    plan: plans.Plan
     own: keras.Model | None
     console: Console
     why_precision: str
@@ -162,9 +167,9 @@ def _prepared(recipe: Recipe, model: keras.Model | None, data: Any, console: Con
     """Decide all that a recipe leaves open; nothing is written but the cache of image files."""
     problem = _problem(recipe, data, model, console)
     if model is not None:
-        model = network.as_functional(model, problem)
+        model = plans.as_functional(model, problem)
     recipe = _resolved(recipe, problem, model)
-    plan = network.plan(recipe, problem) if model is None else network.own_plan(model, problem)
+    plan = plans.plan(recipe, problem) if model is None else plans.own_plan(model, problem)
     _fill_cache(recipe, problem, plan, console)
     own = model.dtype_policy.name if model is not None else None
     policy, why = precision.resolve(recipe.precision, plan.macs, own)
@@ -180,13 +185,13 @@ def _problem(recipe: Recipe, data: Any, model: keras.Model | None, console: Cons
         data = load_data(recipe.data, validation=size, seed=seed)
     if isinstance(data, Data) and data.image_shape[0] is None:
         total = sum(len(split) for split in (data.train, data.validation, data.test))
-        with report.files_bar(console, "checking", total) as progress:
+        with terminal.files_bar(console, "checking", total) as progress:
             data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
     outputs = model.output_shape[-1] if getattr(model, "inputs", None) else None
     return dataclasses.replace(as_problem(data, recipe, outputs=outputs), source=source)
 
 
-def _fill_cache(recipe: Recipe, problem: Problem, plan: network.Plan, console: Console) -> None:
+def _fill_cache(recipe: Recipe, problem: Problem, plan: plans.Plan, console: Console) -> None:
     if recipe.cache is None:
         return
     if problem.fill_cache is None:
@@ -194,7 +199,7 @@ def _fill_cache(recipe: Recipe, problem: Problem, plan: network.Plan, console: C
             f"cache={recipe.cache!r} keeps image files decoded; the data {problem.name!r} are no "
             f"files. Leave it out."
         )
-    with report.files_bar(console, "decoding", sum(problem.sizes.values())) as progress:
+    with terminal.files_bar(console, "decoding", sum(problem.sizes.values())) as progress:
         problem.fill_cache(recipe, plan.input_shape[:2], progress)
 
 

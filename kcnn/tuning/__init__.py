@@ -7,15 +7,15 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "Choice": "domains",
-    "Found": "search",
-    "Options": "options",
-    "Range": "domains",
-    "Space": "space",
-    "hypermodel": "hypermodel",
-    "script": "script",
-    "space_of": "overrides",
-    "tune": "search",
+    "Choice": "recipes.domains",
+    "Found": "tuning.search",
+    "Options": "tuning.options",
+    "Range": "recipes.domains",
+    "Space": "tuning.space",
+    "hypermodel": "tuning.hypermodel",
+    "script": "tuning.script",
+    "space_of": "tuning.overrides",
+    "tune": "tuning.search",
 }
 
 __all__ = list(_HOME)
@@ -24,7 +24,7 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"kcnn.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

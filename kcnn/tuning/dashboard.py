@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kcnn.callbacks.tensorboard import write_scalar
+from kcnn.callbacks.records.tensorboard import write_scalar
+from kcnn.recipes.domains import Choice, Range, value_text
 from kcnn.startup import keras, tf
-from kcnn.tuning.domains import Choice, Range, value_text
 from kcnn.tuning.space import Space
 
 #: Tag, run below the trial's, title (axes stand close beside each other), what it is.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import subprocess
 from collections.abc import Mapping
 
-from kcnn import registry
+from kcnn.devices.memory import available
 from kcnn.errors import InputError
-from kcnn.training import diagnosis, network
-from kcnn.training.defaults import resolve
-from kcnn.training.problem import Problem
-from kcnn.training.recipe import Recipe
+from kcnn.models import registry
+from kcnn.recipes.defaults import resolve
+from kcnn.recipes.recipe import Recipe
+from kcnn.tasks.plan import known_card, plan
+from kcnn.tasks.problem import Problem
 
 #: Values that an optimiser keeps for each weight; Adam's kinds keep two.
 _SLOTS: Mapping[str, int] = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1}
@@ -29,7 +28,7 @@ class Feasibility:
 
     def __init__(self, problem: Problem, memory: int | None = None) -> None:
         self.problem = problem
-        self.memory = _available() if memory is None else memory
+        self.memory = available() if memory is None else memory
 
     def resolved(self, recipe: Recipe) -> Recipe:
         """The recipe without open fields.
@@ -52,8 +51,8 @@ class Feasibility:
         problem = self.problem
         try:
             resolved = self.resolved(recipe)
-            size = network.plan(resolved, problem).input_shape[:2]
-            cost = network.known_card(resolved, problem, size).cost
+            size = plan(resolved, problem).input_shape[:2]
+            cost = known_card(resolved, problem, size).cost
         except InputError as error:
             return str(error)
         needed = cost.training_memory(resolved.batch_size, _SLOTS.get(resolved.optimizer, 2))
@@ -63,13 +62,3 @@ class Feasibility:
                 f"there are {self.memory / 2**30:.2f} GiB."
             )
         return None
-
-
-def _available() -> int:
-    """Bytes of memory: of the first GPU where there is one, else of the machine."""
-    if shutil.which("nvidia-smi"):  # TensorFlow does not say how much a GPU has
-        query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-        found = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
-        if found and found[0].isdecimal():
-            return int(found[0]) * 2**20
-    return diagnosis.memory()

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcnn import files
-from kcnn.training.recipe import Recipe
-from kcnn.training.run import Run, load_run, versions
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs.directory import Run, load_run, versions
+from kcnn.storage import files
 from kcnn.training.train import resume, train
 from kcnn.tuning.dashboard import Session, write_score
 from kcnn.tuning.options import Options
-from kcnn.tuning.report import View
 from kcnn.tuning.space import Space, as_recipe
 from kcnn.tuning.trials import Trial, Trials, set_aside, trial_name, trial_seed
+from kcnn.tuning.views.report import View
 
 _OTHER_SEEDS = 1_000_000  # numbers of trials never come up to it
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kcnn import registry, startup
+from kcnn import startup
 from kcnn.errors import InputError
+from kcnn.models import registry
 from kcnn.models.build import build
 from kcnn.startup import keras
 from kcnn.tuning.overrides import space_of

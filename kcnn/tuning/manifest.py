@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kcnn import files
 from kcnn.errors import InputError
-from kcnn.training.run import versions
+from kcnn.runs.directory import versions
+from kcnn.storage import files
 
 _NAME = "search.json"
 

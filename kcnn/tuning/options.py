@@ -99,3 +99,6 @@ class Options:
             host, colon, port = address.rpartition(":")
             if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
                 raise InputError(f"An address is HOST:PORT; received {address!r}.")
+
+
+ENDED, REFUSED = 0, 2  # exit statuses

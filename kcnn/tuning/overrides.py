@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kcnn import registry
 from kcnn.errors import InputError
-from kcnn.training.recipe import Recipe
-from kcnn.tuning.domains import Choice, Domain, Range, parse, searched, value_text
-from kcnn.tuning.families import CONDITIONS, FAMILIES, NOT_SEARCHED, OTHERS, Scaled
+from kcnn.models import registry
+from kcnn.recipes.domains import Choice, Domain, Range, parse, searched, value_text
+from kcnn.recipes.families import CONDITIONS, FAMILIES, NOT_SEARCHED, OTHERS, Scaled
+from kcnn.recipes.recipe import Recipe
 from kcnn.tuning.space import Space
 
 #: Pixels from which on images are cropped, as in `kcnn.train`: of 8×8 a crop leaves a half.

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from kcnn import files, startup, tables
+from kcnn import startup, terminal
 from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs.directory import Run
 from kcnn.startup import keras
-from kcnn.training.inputs import as_problem
-from kcnn.training.recipe import Recipe
-from kcnn.training.run import Run
-from kcnn.tuning import dashboard, figures, finals, manifest, splits
+from kcnn.storage import files
+from kcnn.tasks.inputs import as_problem
+from kcnn.tuning import dashboard, finals, manifest, splits
 from kcnn.tuning.feasibility import Feasibility
 from kcnn.tuning.options import Options
 from kcnn.tuning.overrides import space_file, space_of
-from kcnn.tuning.report import View
 from kcnn.tuning.space import Space
 from kcnn.tuning.trials import Trial, Trials, trial_name, trial_seed
+from kcnn.tuning.views import figures
+from kcnn.tuning.views.report import View
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -75,7 +77,7 @@ def tune(
             "Workers are other processes: they load data by name, and have no callbacks of yours. "
             "Save arrays as an .npz, or take one worker."
         )
-    console = tables.console() if verbose else Console(quiet=True)
+    console = terminal.console() if verbose else Console(quiet=True)
     startup.load()
     search = _Search.prepared(options, space, data, console)
     search.directory.mkdir(parents=True, exist_ok=True)

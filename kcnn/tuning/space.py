@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kcnn import startup
-from kcnn.training.recipe import Recipe
-from kcnn.tuning.domains import Choice, Domain, Range, searched, value_text
-from kcnn.tuning.families import CONDITIONS
+from kcnn.recipes.domains import Choice, Domain, Range, searched, value_text
+from kcnn.recipes.families import CONDITIONS
+from kcnn.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     import keras_tuner

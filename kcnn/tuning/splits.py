@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kcnn.data import Data, from_arrays, load_data
+from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
-from kcnn.training.recipe import Recipe
 
 
 def whole(data: Any, base: Recipe) -> Any:

@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kcnn import files
 from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
-from kcnn.training import engine
-from kcnn.training.recipe import Recipe
+from kcnn.storage import files
+from kcnn.training.loop import engine
 from kcnn.training.train import resume, train
 from kcnn.tuning.dashboard import write_score
 

@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,15 +28,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kcnn import files
+from kcnn.devices.names import gpus
 from kcnn.errors import InputError
-from kcnn.tuning.options import Options
+from kcnn.storage import files
+from kcnn.tuning.options import ENDED, REFUSED, Options
 from kcnn.tuning.trials import Trials
 
 _DEATHS = 4  # of processes within one trial, before it counts as failed
 _PATIENCE = 5.0  # seconds that a chief gets to end by itself, when its workers have
 _ABSENCE = 30.0  # seconds in which a chief that died is there again, or the search is over
-_ENDED, _REFUSED = 0, 2  # exit statuses
 
 
 def run(
@@ -76,7 +75,7 @@ class _Crew:
 
     def __init__(self, directory: Path, options: Options) -> None:
         self._directory, self._options = directory, options
-        self._gpus, self._address = _gpus(), options.join or options.listen
+        self._gpus, self._address = gpus(), options.join or options.listen
         self._processes: dict[str, subprocess.Popen] = {}
         self._met = False  # the search that this machine joins
         self._deaths: Counter[Any] = Counter()  # by trial, and of those outside of one
@@ -100,9 +99,9 @@ class _Crew:
             return False
         for role, process in list(self._processes.items()):
             status = process.poll()
-            if status == _REFUSED:
+            if status == REFUSED:
                 raise InputError(self._last_words(role))
-            if status is None or status == _ENDED:
+            if status is None or status == ENDED:
                 continue
             self._bury(role, process)
             if role == "chief":  # the others hold on to one that is gone
@@ -171,7 +170,7 @@ class _Crew:
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         elif self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index % len(self._gpus)]
-        command = [sys.executable, "-m", "kcnn.tuning.workers", str(self.task)]
+        command = [sys.executable, "-m", "kcnn.tuning.member", str(self.task)]
         with self._log(role).open("ab") as log:
             # In a group of its own: Ctrl-C reaches the parent, which ends the others in order.
             return subprocess.Popen(
@@ -187,33 +186,6 @@ class _Crew:
             lines = self._log(role).read_text(errors="replace").strip().splitlines()
             return lines[-1].removeprefix("kcnn: ") if lines else "no words."
         return "no words."
-
-
-def serve(task: Path) -> int:
-    """What a chief or worker does: the search of `task`, in the role that its environment says."""
-    from kcnn.tuning.search import work
-
-    fields: dict[str, Any] = json.loads(task.read_text(encoding="utf-8"))
-    fields["space"] = tuple(fields["space"])
-    _end_with_parent(os.getppid())
-    try:
-        work(Options(**fields), os.environ["KERASTUNER_TUNER_ID"])
-    except InputError as error:
-        print(f"kcnn: {' '.join(str(error).split())}", file=sys.stderr)
-        return _REFUSED
-    return _ENDED
-
-
-def _end_with_parent(parent: int) -> None:
-    """End when the parent is gone, however it died: nobody would watch any more."""
-    import threading
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)  # checkpoints are whole at any time
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> None:
@@ -243,18 +215,3 @@ def held_by(directory: Path, pid: int) -> int | None:
 def _host() -> str:
     """Name of this machine, as part of workers' names: KerasTuner takes "chief" for the chief."""
     return socket.gethostname().replace("chief", "c-h-i-e-f").replace("/", "-")
-
-
-def _gpus() -> list[str]:
-    """The GPUs that workers share, one each as long as there are enough."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [gpu for gpu in given.split(",") if gpu]
-    if not shutil.which("nvidia-smi"):
-        return []
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
-
-
-if __name__ == "__main__":
-    sys.exit(serve(Path(sys.argv[1])))

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 
-from kcnn.callbacks.checkpoint_files import newest
+from kcnn.callbacks.checkpoint.files import newest
 
 #: What clocks say differs between any two runs.
 CLOCKS = {"seconds", "images_per_second", "total", "seconds_per_epoch"}

@@ -26,7 +26,7 @@ _COMMON = (
     "--learning-rate 0.02 --epochs {epochs} --seed 3 --steps-per-execution 2 "
     "--checkpoint-every {every}"
 )
-_COMMAND = "import sys; from kcnn.cli import main; sys.exit(main(sys.argv[1:]))"
+_COMMAND = "import sys; from kcnn.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass

@@ -46,9 +46,9 @@ def test_the_same_bits_with_and_without(photographs, tmp_path):
 def test_a_second_run_decodes_nothing(photographs, tmp_path, monkeypatch):
     first = trained(photographs, tmp_path, cache=str(tmp_path / "cache"))
     calls = []
-    monkeypatch.setattr("kcnn.data.fetch.load_image", lambda *_: calls.append(1))
+    monkeypatch.setattr("kcnn.data.batches.fetch.load_image", lambda *_: calls.append(1))
     monkeypatch.setattr(
-        "kcnn.training.inputs.statistics",
+        "kcnn.tasks.inputs.statistics",
         lambda split, **_: (np.full(3, 120, "float32"), np.full(3, 3600, "float32")),
     )
     trained(photographs, tmp_path, cache=str(tmp_path / "cache"))

@@ -16,9 +16,9 @@ import tensorflow as tf
 from oracles.bits import assert_same_runs
 
 import kcnn
-from kcnn.callbacks.checkpoint_files import newest
+from kcnn.callbacks.checkpoint.files import newest
 from kcnn.errors import NonFiniteError
-from kcnn.files import Lock
+from kcnn.storage.files import Lock
 from kcnn.training import diagnosis
 
 IMAGES, SIZE = 24, 16
@@ -215,7 +215,7 @@ class TestLogs:
     def test_checkpoints_that_cannot_be_written_stop_and_the_one_before_stays(
         self, tmp_path, monkeypatch
     ):
-        from kcnn import archive
+        from kcnn.storage import archive
 
         write = archive.write
 
@@ -344,7 +344,7 @@ class TestFinished:
 
 def test_a_death_behind_the_last_step_costs_nothing(tmp_path):
     """Killed while the result was being written: no step is repeated."""
-    from kcnn.training.run import RunDirectory
+    from kcnn.runs.directory import RunDirectory
 
     whole = trained(tmp_path, name="whole")
     with pytest.MonkeyPatch.context() as patch:

@@ -6,7 +6,7 @@ import pytest
 from oracles.bits import assert_same, assert_same_runs
 
 import kcnn
-from kcnn.callbacks.checkpoint_files import newest
+from kcnn.callbacks.checkpoint.files import newest
 
 IMAGES, SIZE = 40, 12  # 7 steps an epoch in batches of 6, the last of 4
 BASE = {

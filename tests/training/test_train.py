@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import kcnn
-from kcnn.training.inference import evaluate_run, predict
-from kcnn.training.run import load_run
+from kcnn.runs.directory import load_run
+from kcnn.runs.inference import evaluate_run, predict
 
 
 def recipe(tmp_path, **fields):

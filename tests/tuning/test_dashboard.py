@@ -12,12 +12,12 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 from test_search import DATA, RATES
 
-from kcnn import tables
+from kcnn import terminal
 from kcnn.tuning import Options, space_of, tune
 from kcnn.tuning.dashboard import Session
-from kcnn.tuning.figures import _importance, _scores, draw, importance
-from kcnn.tuning.report import View, space_table, trials_table
 from kcnn.tuning.trials import Trial
+from kcnn.tuning.views.figures import _importance, _scores, draw, importance
+from kcnn.tuning.views.report import View, space_table, trials_table
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 
@@ -130,7 +130,7 @@ class TestTables:
         assert "logarithmic in 1 - value optimizer is momentum or nesterov" in shown
 
     def test_reasons_that_differ_in_numbers_are_one(self, capsys):
-        View(tables.console(), Options()).refused(
+        View(terminal.console(), Options()).refused(
             {"share=0.643 is too late.": 2, "share=1e-05 is too late.": 1, "No room.": 1}
         )
         assert capsys.readouterr().out.splitlines() == [

@@ -17,11 +17,11 @@ from oracles.bits import assert_same
 
 import kcnn
 from kcnn.errors import NonFiniteError
-from kcnn.training import engine
+from kcnn.training.loop import engine
 from kcnn.tuning import Options, tune
 from kcnn.tuning import trials as trials_module
-from kcnn.tuning.report import chance
 from kcnn.tuning.trials import trial_seed
+from kcnn.tuning.views.report import chance
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 
@@ -160,7 +160,7 @@ def wait_for(path, process, seconds=60):
 
 class TestTheTestSplit:
     def test_no_trial_sees_it_and_the_winner_once(self, tmp_path, monkeypatch):
-        from kcnn.training import task
+        from kcnn.training import setup as task
 
         read = []
         evaluate = task.evaluate_model
@@ -386,7 +386,7 @@ class TestAnotherSearch:
             search(tmp_path, "learning_rate=1e-3:1e-2")
 
     def test_two_at_once(self, whole):
-        from kcnn.files import Lock
+        from kcnn.storage.files import Lock
 
         with Lock(whole.directory), pytest.raises(kcnn.InputError, match="being written"):
             search(whole.directory.parent)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.recipes.domains import parse
+from kcnn.recipes.families import FAMILIES
 from kcnn.tuning import Choice, Range, hypermodel, space_of
-from kcnn.tuning.domains import parse
-from kcnn.tuning.families import FAMILIES
 from kcnn.tuning.overrides import space_file
 from kcnn.tuning.space import drawn, quantized
 

@@ -12,8 +12,8 @@ import pytest
 from test_search import HERE, RATES, outcomes
 
 import kcnn
-from kcnn.files import Lock
-from kcnn.tuning import Options, tune, workers
+from kcnn.storage.files import Lock
+from kcnn.tuning import Options, member, tune, workers
 from kcnn.tuning.trials import Trial, Trials
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
@@ -127,10 +127,10 @@ def test_deaths_outside_of_trials_end_the_search(crew, tmp_path):
 
 def test_what_a_worker_refuses_is_said_once(crew, monkeypatch, capsys):
     crew.task.write_text('{"model": "lenet6", "space": []}')
-    monkeypatch.setattr(workers, "_end_with_parent", lambda parent: None)
+    monkeypatch.setattr(member, "_end_with_parent", lambda parent: None)
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-0")
     role = crew.started[-1]
-    crew._processes[role].returncode = workers.serve(crew.task)
+    crew._processes[role].returncode = member.serve(crew.task)
     crew._log(role).write_text("chatter\n" + capsys.readouterr().err)
     with pytest.raises(kcnn.InputError, match=r"^Unknown model 'lenet6'"):
         crew.watch()

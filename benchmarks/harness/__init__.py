@@ -1,0 +1,1 @@
+"""How to compare: contests, machines, peaks, rows."""

@@ -1,0 +1,1 @@
+"""Averages of weights: of snapshots (SWA), and exponential (EMA)."""

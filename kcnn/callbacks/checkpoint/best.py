@@ -1,0 +1,115 @@
+"""The weights of the epoch that was best on validation."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.startup import keras
+from kcnn.storage import files
+
+Logs = dict[str, Any] | None
+
+#: The file is at most a second behind, or nine times as long as writing it takes.
+_SECONDS, _SHARE = 1.0, 9
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keep the weights of the epoch to choose by validation, in the file `path` and in memory.
+
+    That is the latest epoch whose `val_accuracy` lies within one standard error of the highest
+    one. Among accuracies that close the differences are chance (the rule of Breiman et al.
+    1984, section 3.4.3), and the later weights are trained longer, at a smaller learning rate:
+    on small validation splits the very highest accuracy belongs to some epoch by luck. An epoch
+    whose loss or weights are not finite is never chosen.
+
+    Where epochs are short the file follows behind, so that writing takes no more than a tenth of
+    the time; it is up to date when training ends, and after `write`.
+
+    Args:
+        path: A file named `*.weights.h5`, replaced in one step; None for memory alone.
+        images: Images of the validation split.
+
+    Raises:
+        OSError: The disk is full; the weights of the epoch before stay.
+
+    Attributes:
+        epoch: Number of the epoch kept, from 1; 0 before the first.
+        logs: The logs of that epoch.
+    """
+
+    def __init__(self, path: str | Path | None, images: int) -> None:
+        super().__init__()
+        self.path = None if path is None else Path(path)
+        self.images = images
+        self.epoch = 0
+        self.logs: dict[str, float] = {}
+        self._highest = 0.0
+        self._weights: list[np.ndarray] = []
+        self._behind = False  # the file, behind the weights in memory
+        self._next_write = 0.0  # not before
+
+    def get_state(self) -> dict[str, Any]:
+        """Epoch, its logs and weights, and the highest accuracy."""
+        state = {"epoch": self.epoch, "logs": self.logs, "highest": self._highest}
+        return state | {"weights": self._weights}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put back what `get_state` gave; the file may be of another epoch, and is behind."""
+        self.epoch, self.logs, self._highest = state["epoch"], state["logs"], state["highest"]
+        self._weights = state["weights"]
+        self._behind = bool(self.epoch)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.epoch, self.logs, self._highest, self._weights = 0, {}, 0.0, []
+        self._behind = False
+        self._next_write = time.perf_counter() + _SECONDS
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs = logs or {}
+        if not math.isfinite(logs["val_loss"]):
+            return
+        self._highest = max(self._highest, logs["val_accuracy"])
+        standard_error = math.sqrt(self._highest * (1.0 - self._highest) / self.images)
+        if logs["val_accuracy"] < self._highest - standard_error:
+            return
+        weights = self.model.get_weights()
+        # Kernels that make zero of what is no number can hide it from the loss.
+        if not all(np.isfinite(w).all() for w in weights if w.dtype.kind not in "iub"):
+            return
+        self._weights = weights
+        self.epoch, self.logs, self._behind = epoch + 1, dict(logs), True
+        if time.perf_counter() >= self._next_write:
+            self.write()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self.write()
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        if not self._behind or self.path is None:
+            return
+        started, present = time.perf_counter(), self.model.get_weights()
+        files.check_space(self.path, 4 * self.model.count_params())
+        self.model.set_weights(self._weights)
+        try:
+            _without_optimizer(self.model).save_weights(files.beside(self.path))
+        finally:
+            self.model.set_weights(present)
+        files.put_in_place(self.path)
+        self._behind, ended = False, time.perf_counter()
+        self._next_write = ended + max(_SECONDS, _SHARE * (ended - started))
+
+    def restore(self) -> None:
+        """Put the best weights into the model; without a best epoch, leave it alone."""
+        if self.epoch:
+            self.model.set_weights(self._weights)
+
+
+def _without_optimizer(model: keras.Model) -> keras.Model:
+    """The same layers, where that is possible, without the state of training beside them."""
+    if type(model).__name__ != "Functional":
+        return model
+    return keras.Model(model.input, model.output, name=model.name)

@@ -1,0 +1,322 @@
+"""Checkpoints from which a training goes on to the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.callbacks.checkpoint.files import (
+    differences_from,
+    files_in,
+    make_writable,
+    newest,
+    path_of,
+    period,
+    within_epochs,
+)
+from kcnn.callbacks.checkpoint.signals import Signals
+from kcnn.callbacks.checkpoint.skipping import Skipping
+from kcnn.callbacks.checkpoint.state import restore_state, state_of
+from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.errors import InputError, NonFiniteError
+from kcnn.startup import keras
+from kcnn.storage import archive
+
+Logs = dict[str, Any] | None
+
+#: "auto": the share of time that writing may take, and seconds of an epoch that may be lost.
+_SHARE, _LONGEST = 0.05, 600.0
+
+
+class ExactCheckpoint(keras.callbacks.Callback):
+    """Save all of a training, so that it can go on after any death to the same bits.
+
+    A checkpoint holds the model's variables (weights, BatchNorm statistics, the seeds of dropout
+    and augmentation layers), the optimiser's, the running metrics, the history, Python's and
+    NumPy's random state, the position, and the state of `callbacks`. Each file is written beside,
+    brought to the disk and put in place, and carries a checksum; of the last `keep` the newest
+    whole one is used. In a new process, the same program goes on where the last one was:
+
+        checkpoint = ExactCheckpoint("checkpoints", callbacks=[stopping])
+        model.fit(data, epochs=20, callbacks=[checkpoint, stopping],
+                  initial_epoch=checkpoint.initial_epoch)
+
+    It has to be the first of the callbacks: it saves at the beginning of what comes next, when
+    all of them have seen the end of what was before, and restores before any of them acts.
+
+    The same bits need the same batches: that is the part of whoever gives the data. They have to
+    be a function of the epoch (`data="epoch"`), or of the step, beginning with `step`
+    (`data="step"`, as `kcnn.data.training_batches(start=checkpoint.step)` gives). `fit` on arrays
+    with `shuffle=True` orders them by state that no checkpoint holds: use `shuffle=False`. Within
+    an epoch `fit` goes through the steps done again without training; callbacks hear of them,
+    and have their state put back behind. A callback whose state is more than plain data has to
+    have `get_state` and `set_state` (see `kcnn.callbacks.checkpoint.state`).
+
+    Args:
+        directory: Where the files are; made where it is missing.
+        callbacks: Those whose state belongs to the training; the history always does.
+        every: When to save, besides the end of training: "epoch", at the end of each; a number of
+            steps; a time such as "90 s", "5 min" or "2 h"; "auto", at the end of epochs that take
+            twenty times as long as writing, and every ten minutes. Within epochs it saves on
+            TensorFlow only, and at the end of a group of `steps_per_execution`.
+        keep: How many of the last files stay.
+        data: Where the data that `fit` gets begins when training goes on within an epoch: with
+            the epoch ("epoch"; what was done of it is drawn and dropped), or with "step".
+        identity: What else makes it the same training, as plain values by name: a seed, a batch
+            size, a fingerprint. A checkpoint of another identity is refused.
+
+    Raises:
+        InputError: A value outside these; no file is whole; at the beginning of training, a
+            checkpoint of another model or identity (with the differences; nothing is touched),
+            or a directory that cannot be written.
+        OSError: A checkpoint cannot be written, as on a full disk; the one before stays.
+        NonFiniteError: Weights are not finite; they are not saved.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        *,
+        every: int | str = "epoch",
+        keep: int = 2,
+        data: str = "epoch",
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.directory = Path(directory)
+        self.callbacks = list(callbacks)
+        self.every = period(every)
+        if not isinstance(keep, int) or keep < 1:
+            raise InputError(f"keep is a number of files from 1 up; received {keep!r}.")
+        if data not in ("epoch", "step"):
+            raise InputError(f"data is 'epoch' or 'step'; received {data!r}.")
+        self.keep, self.data, self.identity = keep, data, dict(identity or {})
+        self._signals = Signals()
+        self._path: Path | None = None
+        self._found: dict[str, Any] | None = None
+        self.find()
+
+    # What is there
+
+    def find(self) -> None:
+        """Look for the newest whole checkpoint, from which the next `fit` then goes on."""
+        self._path, self._found = newest(self.directory)
+
+    @property
+    def initial_epoch(self) -> int:
+        """What `fit` takes: the epoch in which to go on; beyond all where training was stopped."""
+        if self._found is None:
+            return 0
+        return 2**31 if self._found["stopped"] else self._found["epoch"]
+
+    @property
+    def step(self) -> int:
+        """Steps done, over all epochs, at the checkpoint that was found."""
+        return self._found["step"] if self._found else 0
+
+    # Hooks, in the order of their calls
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        make_writable(self.directory)
+        if not self.model.built:
+            raise InputError(
+                "A model without weights yet has nothing to save or restore. Give its first layer "
+                "a keras.Input, or call it on a batch before fit."
+            )
+        self._epoch = self._batch = self._before = 0  # epoch; steps done in it, and before it
+        self._saved_step, self._saved_time, self._not_before = 0, time.monotonic(), 0.0
+        self._raw: list[Any] | None = None
+        self._pending = self._found
+        self.check(self.model)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        found, self._raw = self._pending, None
+        if found is None:
+            self._before, self._batch, self._epoch = self._before + self._batch, 0, epoch
+            if self._before:
+                self._save_if_due(boundary=True)
+            return
+        self._epoch = epoch
+        if epoch != found["epoch"]:
+            raise InputError(
+                f"The checkpoint {str(self._path)!r} goes on in epoch {found['epoch']}; fit begins "
+                f"with epoch {epoch}. Give fit initial_epoch=checkpoint.initial_epoch."
+            )
+        if not found["batch"]:
+            self._restore()
+        else:
+            self._check_group(found)
+            self._skipping = Skipping(self.model, draw=self.data == "epoch")
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if self._pending is None:
+            self._batch = batch
+            if batch:
+                self._save_if_due()
+        elif batch >= self._pending["batch"]:
+            self._restore()
+            self._skipping.end()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        steps = self.params.get("steps")
+        self._batch = min(batch + 1, steps) if steps else batch + 1
+        found = self._pending
+        if found and found["before_validation"] and self._batch >= found["batch"]:
+            # What `fit` reads before validation; the callbacks follow behind the last of them.
+            Snapshot.restore(self.model, found["variables"])
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        self._keep_raw()
+        if self._pending:  # before_validation
+            self._restore()
+            self._skipping.end()
+            return
+        self._metrics = Snapshot.metrics(self.model)
+        self._save_if_due(before_validation=True)
+
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if self._signals.received and within_epochs():
+            self._stop(before_validation=True)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._keep_raw()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self._pending:  # all epochs were done
+            self._restore()
+            if getattr(self.model.optimizer, "use_ema", False):  # done by fit, too early
+                self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        else:
+            self._before, self._batch, self._epoch = self._before + self._batch, 0, self._epoch + 1
+            self._save(stopped=bool(self.model.stop_training))
+        self._found, self._path = None, None
+        self._signals.raise_it()
+
+    def on_signals(self, *signals: int) -> contextlib.AbstractContextManager[None]:
+        """Within it, SIGTERM and SIGINT (or `signals`) end `fit` behind the step.
+
+        A checkpoint is saved; `fit` then raises KeyboardInterrupt for SIGINT and SystemExit(128 +
+        number) for another; a second signal ends the process at once. The handlers that were
+        there before come back. In a thread that is not the main one Python allows no handlers,
+        and nothing is changed.
+        """
+        return self._signals.caught(*signals)
+
+    def _stop(self, **where: bool) -> None:
+        self._save(**where)
+        self._signals.raise_it()
+
+    # Saving
+
+    def _save_if_due(self, *, boundary: bool = False, before_validation: bool = False) -> None:
+        if not boundary and not within_epochs():
+            return
+        if self._signals.received:
+            self._stop(before_validation=before_validation)
+        elif self._is_due(boundary):
+            self._save(before_validation=before_validation)
+
+    def _is_due(self, boundary: bool) -> bool:
+        kind, period = self.every
+        passed = time.monotonic() - self._saved_time
+        if kind == "steps":
+            return self._before + self._batch - self._saved_step >= period
+        if kind == "seconds":
+            return passed >= period
+        if kind == "epoch":
+            return boundary
+        return passed >= (self._not_before if boundary else _LONGEST)
+
+    def _save(self, *, before_validation: bool = False, stopped: bool = False) -> None:
+        started, step = time.monotonic(), self._before + self._batch
+        metrics = self._metrics if before_validation else None
+        try:
+            variables = Snapshot.take(self.model, self._batch > 0, metrics, self._raw)
+        except FloatingPointError as error:
+            raise NonFiniteError(f"{error} behind step {step}", step + 1) from error
+        content = {
+            "training": 1,  # version of what follows
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "step": step,
+            "before_validation": before_validation,
+            "stopped": stopped,
+            "identity": self.identity,
+            "variables": variables,
+            "callbacks": [[type(c).__name__, state_of(c)] for c in self.callbacks],
+            "history": self._history(),
+            "random": {"python": random.getstate(), "numpy": np.random.get_state()},
+        }
+        here = self._epoch, self._batch
+        archive.write(path_of(self.directory, *here), content)
+        self._saved_step, self._saved_time = content["step"], time.monotonic()
+        self._not_before = (self._saved_time - started) / _SHARE
+        # Those behind are of a course that was given up, or damaged.
+        for place, path in files_in(self.directory):
+            if place > here:
+                path.unlink(missing_ok=True)
+        for _, path in files_in(self.directory)[: -self.keep]:
+            path.unlink(missing_ok=True)
+
+    def _keep_raw(self) -> None:
+        """With Keras' EMA: the weights that training goes on with, before anybody swaps them.
+
+        `fit` puts the averages in their place before it ends.
+        """
+        if self._raw is None and getattr(self.model.optimizer, "use_ema", False):
+            self._raw = [keras.ops.copy(v.value) for v in self.model.trainable_variables]
+
+    def _history(self) -> dict[str, Any]:
+        history = getattr(self.model, "history", None)
+        return {} if history is None else {"epoch": history.epoch, "history": history.history}
+
+    # Restoring
+
+    def _restore(self) -> None:
+        found, self._pending = self._pending, None
+        Snapshot.restore(self.model, found["variables"])
+        for callback, (_, state) in zip(self.callbacks, found["callbacks"], strict=True):
+            restore_state(callback, state)
+        vars(self.model.history).update(found["history"])
+        random.setstate(found["random"]["python"])
+        np.random.set_state(found["random"]["numpy"])
+        self._batch, self._before = found["batch"], found["step"] - found["batch"]
+        self._saved_step, self._saved_time = found["step"], time.monotonic()
+        if found["stopped"]:
+            self.model.stop_training = True
+
+    def _check_group(self, found: dict[str, Any]) -> None:
+        group = self.model.steps_per_execution
+        if found["batch"] % group and not found["before_validation"]:
+            raise InputError(
+                f"The checkpoint {str(self._path)!r} is {found['batch']} steps into its epoch, "
+                f"which is no multiple of steps_per_execution={group}. Compile the model with the "
+                f"steps_per_execution of the training that it is of."
+            )
+
+    def check(self, model: keras.Model) -> None:
+        """Refuse the checkpoint that was found where it is not of this training of `model`.
+
+        Raises:
+            InputError: With the differences.
+        """
+        if not model.optimizer.built:  # Keras does it in the first step
+            model.optimizer.build(model.trainable_variables)
+        found = self._found
+        if found is None:
+            return
+        differences = differences_from(found, self.identity, model, self.callbacks)
+        if differences:
+            listed = "\n".join(f"  {difference}" for difference in differences)
+            raise InputError(
+                f"The checkpoint {str(self._path)!r} is of another training:\n{listed}\n"
+                f"Nothing was changed. Train as before, or choose another directory."
+            )

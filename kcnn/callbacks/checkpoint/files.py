@@ -1,0 +1,133 @@
+"""Checkpoint files: names, which is the newest whole one, and how often one is due."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.errors import InputError
+from kcnn.startup import keras
+from kcnn.storage import archive
+
+_FILE = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
+_PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h)")
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def path_of(directory: Path, epoch: int, step: int) -> Path:
+    """The file of a checkpoint `step` steps into `epoch`."""
+    return directory / f"epoch-{epoch:04d}-step-{step:06d}.ckpt"
+
+
+def newest(directory: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    """The newest whole checkpoint in `directory` and what it holds; None, None without any.
+
+    Damaged ones are passed over with a warning.
+
+    Raises:
+        InputError: None of those that are there is whole, or one is of another version.
+    """
+    damaged = []
+    for _, path in reversed(files_in(directory)):
+        try:
+            found = archive.read(path)
+        except (archive.DamagedError, OSError) as error:
+            damaged.append(str(error))
+            continue
+        if found.get("training") != 1:
+            raise InputError(f"{str(path)!r} was written by a newer version of kcnn.")
+        if damaged:
+            warnings.warn(f"{' '.join(damaged)} Training goes on from {path.name}.", stacklevel=3)
+        return path, found
+    if damaged:
+        raise InputError(
+            f"{' '.join(damaged)} No checkpoint in {str(directory)!r} is whole. Remove them to "
+            f"begin with the first step."
+        )
+    return None, None
+
+
+def differences_from(
+    found: dict[str, Any],
+    identity: Mapping[str, Any],
+    model: keras.Model,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> list[str]:
+    """Where the training of a checkpoint is another one than that of `model`, in words."""
+    theirs, ours = (json.loads(json.dumps(i)) for i in (found["identity"], dict(identity)))
+    differences = [
+        f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
+        for name in dict.fromkeys([*theirs, *ours])
+        if theirs.get(name) != ours.get(name)
+    ]
+    differences += Snapshot.differences(model, found["variables"])
+    names = [name for name, _ in found["callbacks"]]
+    here = [type(callback).__name__ for callback in callbacks]
+    if names != here:
+        differences.append(f"callbacks: {', '.join(names)} there, {', '.join(here)} here")
+    return differences
+
+
+def files_in(directory: Path) -> list[tuple[tuple[int, int], Path]]:
+    """Checkpoints by (epoch, steps in it), the oldest first."""
+    if not directory.is_dir():
+        return []
+    matches = [(_FILE.fullmatch(path.name), path) for path in directory.iterdir()]
+    return sorted(((int(m[1]), int(m[2])), path) for m, path in matches if m)
+
+
+def period(every: int | str) -> tuple[str, float]:
+    """When to save: ("epoch", 0), ("auto", 0), ("steps", n) or ("seconds", t).
+
+    Raises:
+        InputError: `every` is none of those.
+    """
+    if every in ("epoch", "auto"):
+        return every, 0
+    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+        found = "steps", every
+    elif isinstance(every, str) and every.isdecimal() and int(every) > 0:
+        found = "steps", int(every)
+    elif isinstance(every, str) and (match := _PERIOD.fullmatch(every.strip())):
+        found = "seconds", float(match[1]) * _SECONDS[match[2]]
+    else:
+        raise InputError(
+            f"every is 'epoch', 'auto', a number of steps from 1 up, or a time such as '90 s', "
+            f"'5 min' or '2 h'; received {every!r}."
+        )
+    if not within_epochs():
+        raise InputError(
+            f"Keras on {keras.backend.backend()} can be saved between epochs only; received "
+            f"every={every!r}. Use every='epoch'."
+        )
+    return found
+
+
+def within_epochs() -> bool:
+    """Whether a training can be saved, and go on, within an epoch."""
+    return keras.backend.backend() == "tensorflow"
+
+
+def make_writable(directory: Path) -> None:
+    """Make the directory, and take away what a killed process left half written.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for half in directory.glob(".epoch-*.ckpt"):  # of a process that was killed
+            half.unlink()
+        probe = directory / ".probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write checkpoints to {str(directory)!r}: {error.strerror}. Choose another "
+            f"directory."
+        ) from error

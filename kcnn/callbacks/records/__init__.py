@@ -1,0 +1,1 @@
+"""What a training leaves to look at: figures, tables, bars, TensorBoard."""

@@ -1,0 +1,85 @@
+"""The command line: each command is a dataclass whose fields are its flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import tyro
+
+from kcnn.cli.models import List, Show
+from kcnn.cli.runs import Evaluate, Predict
+from kcnn.cli.train import Resume, Train
+from kcnn.cli.tune import Tune
+from kcnn.errors import InputError
+from kcnn.recipes.named import named_recipe
+from kcnn.recipes.recipe import Recipe
+
+_COMMANDS = {
+    "list": List,
+    "show": Show,
+    "train": Train,
+    "resume": Resume,
+    "tune": Tune,
+    "evaluate": Evaluate,
+    "predict": Predict,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if arguments == ["--version"]:
+        print(f"kcnn {metadata.version('kcnn')}")
+        return 0
+    try:
+        _parsed(arguments).run()
+    except InputError as error:
+        return _fail(str(error), 2, debug)
+    except (FloatingPointError, MemoryError, OSError) as error:  # OSError: a full disk, say
+        return _fail(str(error), 1, debug)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", 130, debug)
+    return 0
+
+
+def _parsed(arguments: list[str]) -> Any:
+    """The command, with its flags as fields."""
+    if arguments[:1] == ["train"] and (name := _recipe_name(arguments)):
+        base = named_recipe(name)
+        fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(Recipe)}
+        options = {key: str(value) for key, value in base.options.items()}
+        default = Train(**fields | {"options": options})
+        return tyro.cli(Train, args=arguments[1:], prog="kcnn train", default=default)
+    return tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS, args=arguments or ["--help"], prog="kcnn", description=_DESCRIPTION
+    )
+
+
+def _recipe_name(arguments: list[str]) -> str | None:
+    """What follows --recipe: it decides the other flags' defaults, so it is read before them."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+        if argument == "--recipe":
+            return following
+    return None
+
+
+_DESCRIPTION = "Classic convolutional networks in Keras: build by name, train with one command."
+
+
+def _fail(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"kcnn: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Commands about networks: what there is, and one layer by layer."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class List:
+    """Table of the networks: parameters, multiply-accumulates, memory, paper."""
+
+    pattern: Positional[str] = "*"
+    """Which: resnet*, or FILE.py:* for your own."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print the table."""
+        from kcnn.models.tables import list_table
+        from kcnn.terminal import console
+
+        console().print(list_table(self.pattern))
+
+
+@dataclass(frozen=True)
+class Show:
+    """A network layer by layer: output shape, parameters, MACs, receptive field."""
+
+    model: Positional[str]
+    """A name of kcnn list, or FILE.py:NAME for one of your own."""
+    input_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of the images; the default is the paper's."""
+    classes: int | None = None
+    """Number of classes; the default is the paper's."""
+    batch_size: int = 32
+    """Images per step, for the estimate of the memory that training takes."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Options of the network, as NAME VALUE: width 256 depth 3."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print the table."""
+        from kcnn.models.build import card
+        from kcnn.models.tables import show_tables
+        from kcnn.terminal import console
+
+        found = card(
+            self.model,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            **values(self.options),
+        )
+        console().print(show_tables(found, self.batch_size))
+
+
+def values(options: dict[str, str]) -> dict[str, Any]:
+    """Options as Python values: numbers, true and false, tuples; anything else stays text."""
+    words = {"true": True, "false": False, "none": None}
+    values = {}
+    for name, text in options.items():
+        try:
+            values[name] = words.get(text.lower(), text)
+            if values[name] == text:
+                values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values

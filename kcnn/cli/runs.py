@@ -1,0 +1,60 @@
+"""Commands about finished runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a run on the test split, of its own data or of other data."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    data: str | None = None
+    """Other data than the run's own: a name, a .npz file or a folder."""
+    batch_size: int | None = None
+    """Images that the network takes at once; by default as many as its memory suggests."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print loss, accuracy and accuracy by class."""
+        from kcnn.runs.directory import load_run
+        from kcnn.runs.inference import evaluate_run
+        from kcnn.tasks.show import print_evaluation
+        from kcnn.terminal import console
+
+        run, terminal = load_run(self.run_directory), console()
+        found = evaluate_run(run, self.data, batch_size=self.batch_size, console=terminal)
+        print_evaluation(terminal, found, run.class_names)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Say what image files show."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    images: Positional[tuple[Path, ...]]
+    """Image files: JPEG, PNG, BMP, GIF, WebP."""
+    top: int = 3
+    """How many of the most probable classes to name."""
+    batch_size: int | None = None
+    """Images that the network takes at once; by default as many as its memory suggests."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Print class names and probabilities."""
+        from kcnn.runs.directory import load_run
+        from kcnn.runs.inference import predict
+        from kcnn.tasks.show import print_predictions
+        from kcnn.terminal import console
+
+        run, terminal = load_run(self.run_directory), console()
+        found = predict(run, self.images, batch_size=self.batch_size, console=terminal)
+        print_predictions(terminal, found, self.top)

@@ -1,0 +1,55 @@
+"""Commands that train: begin a run, go on with one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from kcnn.cli.models import values
+from kcnn.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Recipe):
+    """Train a network and write one run directory."""
+
+    model: Positional[str] = "lenet5"
+    """Network: a name of kcnn list, or FILE.py:NAME for one of your own."""
+    options: dict[str, str] = field(default_factory=dict)
+    """The network's own options (see kcnn show), as NAME VALUE: width 256 depth 3."""
+    recipe: str | None = None
+    """Start from the recipe of that name (fast) or file (a run's recipe.json); flags change it."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Train."""
+        from kcnn.training.train import train
+
+        names = [f.name for f in dataclasses.fields(Recipe)]
+        fields = {name: getattr(self, name) for name in names}
+        train(Recipe(**fields | {"options": values(self.options)}))
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was ended, to the same bits as if it never had been."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    epochs: int | None = None
+    """More epochs than before extend the run, a finished one, too."""
+    on_nan: Literal["stop", "retry"] | None = None
+    """When the loss is not finite; the default is the run's own."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Go on."""
+        from kcnn.training.train import resume
+
+        resume(self.run_directory, epochs=self.epochs, on_nan=self.on_nan)

@@ -1,0 +1,104 @@
+"""One batch of a training, as a pure function of an element of its feed and the resident data.
+
+Everything that varies between trainings of one kind comes in through the arguments, so that a
+trace of the function serves them all.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kcnn.data.batches import augmentation
+from kcnn.startup import tf
+
+Element = dict[str, Any]
+Batch = Callable[[Element, tuple], tuple]
+
+PADDING = 4  # He et al. 2016, section 4.2, for 32×32
+
+
+@dataclass(frozen=True)
+class BatchSpec:
+    """All that a batch depends on besides element and resident data."""
+
+    device: str
+    resident: bool  # images are gathered, not brought by the element
+    shape: tuple[int, int, int]  # (H, W, C) as stored or read
+    dtype: str
+    size: tuple[int, int] | None  # of the windows cut out of larger images; None pads instead
+    crops: bool
+    flips: bool
+    mixup: float
+    cutmix: float
+    classes: int
+    binary: bool
+
+
+@functools.cache
+def batch_function(spec: BatchSpec) -> Batch:
+    """The function `Feed.batch`: the same object for the same spec."""
+
+    def batch(element: Element, resident: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.device(spec.device):
+            if spec.resident:
+                images, labels = _gathered(spec, resident, element["indices"])
+            else:
+                images, labels = tf.identity(element["images"]), element["labels"]  # on `device`
+            images = _augmented(spec, images, element["seed"])
+            labels = targets(labels, spec.classes, spec.binary)
+            return _mixed(spec, images, labels, element["seed"] + [0, 1])
+
+    return batch
+
+
+@functools.cache
+def traced(batch: Batch) -> Batch:
+    """`batch` as a `tf.function`, so that the datasets that map it share one trace."""
+    return tf.function(batch, autograph=False, reduce_retracing=True)
+
+
+def targets(labels: tf.Tensor, classes: int, binary: bool) -> tf.Tensor:
+    """Class numbers (B,) as float32 targets: one-hot (B, K), or (B, 1) where `binary`."""
+    if binary:
+        return tf.cast(labels, tf.float32)[:, tf.newaxis]
+    return tf.one_hot(labels, classes)
+
+
+def _gathered(
+    spec: BatchSpec, resident: tuple[tf.Tensor, tf.Tensor], indices: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    images, labels = (tf.gather(part, indices) for part in resident)
+    return (images if images.dtype == spec.dtype else _unpacked(spec, images)), labels
+
+
+def _unpacked(spec: BatchSpec, words: tf.Tensor) -> tf.Tensor:
+    values = tf.bitcast(words, spec.dtype)  # (B, words, values in a word)
+    values = tf.reshape(values, (-1, values.shape[1] * values.shape[2]))
+    return tf.reshape(values[:, : math.prod(spec.shape)], (-1, *spec.shape))
+
+
+def _augmented(spec: BatchSpec, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    if spec.crops and spec.size is not None:
+        return augmentation.crop(images, *spec.size, seed, spec.flips)
+    if spec.crops:
+        return augmentation.pad_crop(images, PADDING, seed, spec.flips)
+    if spec.flips:
+        return augmentation.flip(images, seed)
+    return images
+
+
+def _mixed(
+    spec: BatchSpec, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    mixup, cutmix = spec.mixup, spec.cutmix
+    if mixup and cutmix:
+        return augmentation.mixup_or_cutmix(images, labels, (mixup, cutmix), seed)
+    if mixup:
+        return augmentation.mixup(images, labels, mixup, seed)
+    if cutmix:
+        return augmentation.cutmix(images, labels, cutmix, seed)
+    return images, labels

@@ -1,0 +1,66 @@
+"""The arguments of batches, checked before anything is made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kcnn.data.sets.splits import Split
+from kcnn.errors import InputError
+
+AUGMENTATIONS = ("none", "flip", "crop", "crop-flip")
+
+
+def check_split(split: Split, batch_size: int, classes: int, binary: bool) -> None:
+    """Refuse a split of which no batches can be made.
+
+    Raises:
+        InputError: No images; a batch size that is no whole number from 1 up; labels beyond
+            `classes`; a binary target of other than two classes.
+    """
+    if not len(split):
+        raise InputError("The split holds no images: there are no batches to make of it.")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+        raise InputError(f"batch_size is {batch_size!r}. It must be a whole number.")
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}. It must be at least 1.")
+    if split.labels.max() >= classes:
+        raise InputError(
+            f"The split has the label {split.labels.max()}, but classes is {classes}: labels are "
+            f"0..{classes - 1}."
+        )
+    if binary and classes != 2:
+        raise InputError(f"A binary target needs classes=2. Received: classes={classes}.")
+
+
+def check_training(
+    split: Split,
+    batch_size: int,
+    augment: str,
+    mixup: float,
+    cutmix: float,
+    start: int,
+    stop: int | None,
+) -> None:
+    """Refuse what only training batches have: see `training_feed` for the ranges.
+
+    Raises:
+        InputError: A batch larger than the split; an unknown augmentation; an alpha or a range of
+            steps that is none.
+    """
+    if batch_size > len(split):
+        raise InputError(
+            f"batch_size is {batch_size}, but there are {len(split)} training images. Choose a "
+            f"batch size of at most {len(split)}."
+        )
+    if augment not in AUGMENTATIONS:
+        raise InputError(f"augment is {augment!r}. Allowed: {', '.join(map(repr, AUGMENTATIONS))}.")
+    for name, alpha in {"mixup": mixup, "cutmix": cutmix}.items():
+        if not (np.isfinite(alpha) and alpha >= 0):
+            raise InputError(
+                f"{name} is {alpha}. It is the alpha of Beta(alpha, alpha): above 0, often 0.2 "
+                "for mixup and 1.0 for CutMix; 0 turns it off."
+            )
+    if start < 0 or (stop is not None and stop < start):
+        raise InputError(
+            f"Steps from {start} to {stop}: start must be at least 0, stop at least start."
+        )

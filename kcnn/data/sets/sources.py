@@ -1,0 +1,200 @@
+"""From a data NAME to `Data`: digits, the sets of keras.datasets, .npz files, and folders."""
+
+import difflib
+import os
+import zipfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.data.sets.folders import load_folder
+from kcnn.data.sets.labels import CLASS_NAMES
+from kcnn.data.sets.preflight import preflight
+from kcnn.data.sets.splits import Data, from_arrays
+from kcnn.errors import InputError
+from kcnn.startup import keras
+
+_KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+NAMES = ("digits", *_KERAS)
+
+_KEYS = "x_train, y_train, x_test, y_test"
+# What NumPy raises on files that are damaged, pickled or not archives; MemoryError: a header
+# that promises more than there is.
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
+
+
+def load_data(
+    name: str | os.PathLike, *, validation: float = 0.1, seed: int = 0, skip_bad: bool = False
+) -> Data:
+    """Load a data set by name or path, in three disjoint splits.
+
+    Args:
+        name: `digits` (scikit-learn's 1,797 images of 8×8, integers 0..16 scaled to uint8 as
+            round(x * 255 / 16)); `mnist`, `fashion_mnist`, `cifar10` or `cifar100`; a NAME for
+            which the folder that KCNN_DATA names holds `NAME.npz` or a folder NAME; a path to an
+            .npz with x_train, y_train and optionally x_test, y_test, class_names; or a path to a
+            folder of class folders (`kcnn.data.sets.folders` has the layouts).
+        validation: how much of the training images to hold out: a fraction in (0, 1), a count of
+            at least 1, or 0 for none. A validation split that a folder names is taken as it is.
+        seed: decides which images are held out, at least 0. The test split is the published one,
+            or where there is none a stratified fifth, the same for every seed.
+        skip_bad: check every image file now and leave the bad ones out (`images.preflight`).
+
+    Returns:
+        Arrays (N, H, W, C) of uint8 (float32 where the file holds floats), or an index of image
+        files whose pixels are read batch by batch.
+
+    Raises:
+        InputError: an unknown name, a file that cannot be read, or data that cannot be divided.
+    """
+    if not isinstance(name, str | os.PathLike) or not str(os.fspath(name)).strip():
+        raise InputError(f"The data must be a name or a path. Received: {name!r}. {_possible()}")
+    text, options = os.fspath(name), {"validation_size": validation, "seed": seed}
+    if text == "digits":
+        return _digits(**options)
+    path = _find(text)
+    if path is None and text in _KERAS:
+        return _from_keras(text, **options)
+    if path is None:
+        raise InputError(_unknown(text))
+    if path.is_dir():
+        data = load_folder(path, name=_label(text), validation=validation, seed=seed)
+        return preflight(data, skip_bad=True) if skip_bad else data
+    return _from_npz(path, _label(text), CLASS_NAMES.get(text), **options)
+
+
+def _find(text: str) -> Path | None:
+    """The file or folder that a name means; a published name means only KCNN_DATA's copy."""
+    folder = os.environ.get("KCNN_DATA")
+    candidates = [] if text in _KERAS else [Path(text).expanduser()]
+    if folder and not os.path.dirname(text):
+        candidates += [Path(folder).expanduser() / f"{text}.npz"]
+        candidates += [] if text in _KERAS else [Path(folder).expanduser() / text]
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _digits(**options: Any) -> Data:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # Integers 0..16, held as floats: 8×8 counts of the black pixels in 4×4 blocks.
+    images = np.rint(digits.images * 255 / 16).astype(np.uint8)
+    data = from_arrays(
+        (images, digits.target), class_names=CLASS_NAMES["digits"], name="digits", **options
+    )
+    return _from(data, "scikit-learn load_digits (UCI Optical Recognition of Handwritten Digits)")
+
+
+def _from_keras(name: str, **options: Any) -> Data:
+    try:
+        train, test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # keras raises a bare Exception when a download fails
+        raise InputError(
+            f"{name} could not be downloaded: {error}. Without network, put {name}.npz, with the "
+            f"keys {_KEYS}, into a folder and set KCNN_DATA to that folder; or use "
+            "digits, which needs no download."
+        ) from error
+    data = from_arrays(train, test=test, class_names=CLASS_NAMES[name], name=name, **options)
+    return _from(data, f"keras.datasets.{name}")
+
+
+def _from_npz(path: Path, name: str, names: tuple[str, ...] | None, **options: Any) -> Data:
+    arrays = _read_npz(path)
+    has_test = "x_test" in arrays
+    missing = [key for key in ("x_train", "y_train") if key not in arrays]
+    missing += ["y_test" if has_test else "x_test"] * (has_test != ("y_test" in arrays))
+    if missing:
+        raise InputError(
+            f"{path} lacks {', '.join(missing)}. It holds: {', '.join(sorted(arrays)) or 'nothing'}"
+            f". Expected: {_KEYS} (x_test and y_test, and class_names, may be left out)."
+        )
+    if "class_names" in arrays:
+        names = _names_in(arrays["class_names"], path)
+    try:
+        data = from_arrays(
+            (arrays["x_train"], arrays["y_train"]),
+            test=(arrays["x_test"], arrays["y_test"]) if has_test else None,
+            class_names=names,
+            name=name,
+            **options,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return _from(data, str(path))
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz that kcnn knows, and empty ones for other keys; never a pickle."""
+    if path.suffix.lower() != ".npz":
+        raise InputError(
+            f"{path} is a file, but no .npz. Data files are .npz archives with {_KEYS}; images "
+            "belong in a folder of class folders."
+        )
+    wanted = {*_KEYS.split(", "), "class_names"}
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise InputError(
+                    f"{path} holds one bare array (.npy), not an archive. Write it with "
+                    f"np.savez_compressed and the keys {_KEYS}."
+                )
+            return {key: archive[key] if key in wanted else np.empty(0) for key in archive.files}
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path} cannot be read as an .npz: {error}. It may be incomplete, or hold pickled "
+            "objects, which are refused because they can run code. Write it again with "
+            "np.savez_compressed, from arrays of numbers."
+        ) from error
+
+
+def _names_in(names: np.ndarray, path: Path) -> list[str]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(
+            f"{path}: class_names has shape {names.shape} and dtype {names.dtype}. It must be a "
+            "list of texts, one for each class."
+        )
+    return [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names]
+
+
+def _from(data: Data, provenance: str) -> Data:
+    return replace(data, provenance=f"{provenance}; {data.provenance}")
+
+
+def _label(text: str) -> str:
+    """What reports call the data: a name as it is; of a path its last part."""
+    path = Path(text)
+    return path.name.removesuffix(".npz") or path.resolve().name or text
+
+
+def _unknown(text: str) -> str:
+    found = sorted({path.removesuffix(".npz") for path in _in_kcnn_data()})
+    near = difflib.get_close_matches(text.lower(), [*NAMES, *found], n=1)
+    suggestion = f" Did you mean {near[0]!r}?" if near else ""
+    return f"No data {text!r}: neither a name nor an existing path.{suggestion} {_possible()}"
+
+
+def _possible() -> str:
+    folder = os.environ.get("KCNN_DATA")
+    names = sorted({*NAMES, *(path.removesuffix(".npz") for path in _in_kcnn_data())}, key=str)
+    where = f" (KCNN_DATA={folder})" if folder else ""
+    return (
+        f"Possible: {', '.join(names)}{where}, a path to an .npz with {_KEYS}, or a path to a "
+        "folder of class folders."
+    )
+
+
+def _in_kcnn_data() -> list[str]:
+    folder = Path(os.environ.get("KCNN_DATA") or os.devnull).expanduser()
+    if not folder.is_dir():
+        return []
+    return [
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (path.suffix == ".npz" or path.is_dir())
+    ]

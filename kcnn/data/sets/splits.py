@@ -1,0 +1,177 @@
+"""Three splits, three jobs: fit on train, choose on validation, report on test once."""
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kcnn.data.sets.arrays import as_images, as_labels, check_labels_below, check_pair, fingerprint
+from kcnn.data.sets.images import ImageFiles
+from kcnn.data.sets.stratify import stratified
+from kcnn.errors import InputError
+
+TEST_SEED = 0  # where no test split is published, its fifth is the same for every run
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their class numbers."""
+
+    images: np.ndarray | ImageFiles  #: (N, H, W, C) uint8 or float32, or N files
+    labels: np.ndarray  #: (N,) int64 in [0, classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The images at `indices`, (M,) integers, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Data:
+    """A data set, divided. `validation` may be empty, `train` and `test` are not."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    image_shape: tuple[int | None, int | None, int]  #: (H, W, C); (None, None, 3) for files
+    provenance: str  #: one line: where the images come from and who divided them
+    fingerprint: str  #: `sha256:<hex>` of the whole set, the same for every seed
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        size = "photographs" if height is None else f"{height}×{width}×{channels}"
+        return (
+            f"<Data {self.name!r}: {len(self.train)} train, {len(self.validation)} validation, "
+            f"{len(self.test)} test; {self.classes} classes; {size}; {self.fingerprint[:15]}>"
+        )
+
+
+def split_off(split: Split, size: float, seed: int) -> tuple[Split, Split]:
+    """(rest, part) of a split by `stratified`; a `size` of 0 gives an empty part."""
+    if not isinstance(size, bool) and isinstance(size, numbers.Real) and size == 0:
+        return split, split.take(np.arange(0))
+    rest, part = stratified(split.labels, size, seed)
+    return split.take(rest), split.take(part)
+
+
+def from_arrays(
+    train: tuple[Any, Any],
+    validation: tuple[Any, Any] | None = None,
+    test: tuple[Any, Any] | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    name: str = "arrays",
+    seed: int = 0,
+    validation_size: float = 0.1,
+) -> Data:
+    """Your own arrays as data. What is missing is split off `train`, stratified.
+
+    Args:
+        train: (x, y); x (N, H, W, C) or (N, H, W), y (N,) or (N, 1) integers from 0. uint8 stays
+            uint8 and floats become float32 (`as_images` has the other dtypes).
+        validation: (x, y), or None: `validation_size` of train, drawn by `seed`.
+        test: (x, y), or None: a fifth of train, the same for every seed.
+        class_names: one for each class; by default the class numbers, to the largest in train.
+        name: what reports call the data.
+        seed: of the validation split, at least 0.
+        validation_size: a fraction in (0, 1), a count, or 0 for none.
+
+    Raises:
+        InputError: arrays that cannot be trained on, with the array, the value and its place.
+    """
+    given = {"train": train, "validation": validation, "test": test}
+    splits = {key: _as_split(pair, key) for key, pair in given.items() if pair is not None}
+    names = _class_names(class_names, splits["train"].labels)
+    reason = "from class_names" if class_names is not None else "from the labels of train"
+    for key, split in splits.items():
+        check_labels_below(split.labels, len(names), key, reason)
+        _check_alike(split.images, splits["train"].images, key)
+    parts = [part for s in splits.values() for part in (s.images, s.labels)]
+    return divided(
+        splits,
+        name=name,
+        class_names=names,
+        image_shape=splits["train"].images.shape[1:],
+        provenance=f"arrays of {sum(map(len, splits.values()))} images",
+        fingerprint=fingerprint(parts),
+        validation=validation_size,
+        seed=seed,
+    )
+
+
+def divided(splits: dict[str, Split], *, validation: float, seed: int, **facts: Any) -> Data:
+    """`Data` from the splits that are given, at least `train`; the missing ones are split off."""
+    train = splits["train"]
+    check_trainable(train.labels, len(facts["class_names"]), facts["name"])
+    notes = []
+    test = splits.get("test")
+    if test is None:
+        fifth = -(-len(train) // 5)  # rounded up: 360 of the 1,797 digits
+        train, test = split_off(train, fifth, TEST_SEED)
+        notes.append("test is a fixed stratified fifth")
+    held_out = splits.get("validation")
+    if held_out is None:
+        train, held_out = split_off(train, validation, seed)
+        notes.append(f"validation is split off train by seed {seed}" if len(held_out) else "")
+    facts["provenance"] = "; ".join(filter(None, [facts["provenance"], *notes]))
+    return Data(train=train, validation=held_out, test=test, **facts)
+
+
+def check_trainable(labels: np.ndarray, classes: int, name: str) -> None:
+    """Raise InputError unless there are two images of two classes at least."""
+    if len(labels) < 2:
+        raise InputError(
+            f"{name} has {len(labels)} training image{'' if len(labels) == 1 else 's'}. At least "
+            "two are needed, of two classes."
+        )
+    if classes < 2 or len(np.unique(labels)) < 2:
+        raise InputError(
+            f"All {len(labels)} training images of {name} are of one class ({labels[0]}). A "
+            "classifier needs two classes at least."
+        )
+
+
+def _as_split(pair: Any, what: str) -> Split:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise InputError(
+            f"{what} must be a pair (images, labels). Received: {type(pair).__name__}."
+        )
+    images, labels = as_images(pair[0], f"x of {what}"), as_labels(pair[1], f"y of {what}")
+    check_pair(images, labels, what)
+    if not len(labels):
+        hint = "" if what == "train" else " Leave it out, and it is split off train."
+        raise InputError(f"{what} holds no image.{hint}")
+    return Split(images, labels)
+
+
+def _check_alike(images: np.ndarray, train: np.ndarray, what: str) -> None:
+    if images.shape[1:] != train.shape[1:] or images.dtype != train.dtype:
+        raise InputError(
+            f"Images of {what} are {images.dtype} of shape {images.shape[1:]}, those of train "
+            f"{train.dtype} of shape {train.shape[1:]}. All must be alike, in the same range of "
+            "values: convert them the same way."
+        )
+
+
+def _class_names(class_names: Sequence[str] | None, labels: np.ndarray) -> tuple[str, ...]:
+    if class_names is None:
+        return tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))
+    names = tuple(str(name) for name in class_names)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or "" in names:
+        raise InputError(
+            f"class_names must be distinct and not empty. Received: {list(names)}."
+            + (f" Repeated: {repeated}." if repeated else "")
+        )
+    return names

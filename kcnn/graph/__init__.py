@@ -1,0 +1,1 @@
+"""Any `keras.Model` as a graph of layers: walked, counted, run, folded."""

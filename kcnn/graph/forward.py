@@ -1,0 +1,80 @@
+"""The fast way from images to a model's outputs, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from kcnn.graph.cost import cost
+from kcnn.graph.folding import fold_batchnorm
+from kcnn.graph.walk import is_keras_own, leaves
+from kcnn.startup import keras, tf
+
+#: Batches that are still cheaper layer by layer than folding and tracing first. Break-even on two
+#: cores of an AMD EPYC, at the batch sizes of `batch_size_for`: see benchmarks/inference.py.
+_FEW = 3
+
+
+#: Bytes that the outputs of all layers may take. TensorFlow frees most of them on the way: a batch
+#: of 16 at 1 GiB (ResNet-34, 224×224) took 0.2 GiB.
+_MEMORY = 2**30
+
+
+_LARGEST = 1024
+
+
+_UNKNOWN = 32  # images, for a model with layers that cannot be looked into
+
+
+def forward(model: keras.Model, batches: int) -> Callable[[Any], Any]:
+    """A function from images (B, H, W, C) to the model's outputs.
+
+    For few batches the model is called as it is, layer by layer. For more, a copy with BatchNorm
+    folded is traced once, for any B: the same outputs, but for rounding.
+
+    Args:
+        model: Functional or sequential.
+        batches: How many will come; negative: nobody knows, perhaps many.
+    """
+    if 0 <= batches <= _FEW:
+        return lambda images: model(images, training=False)
+    layers = list(leaves(model))
+    norm = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+    own = all(map(is_keras_own, layers))
+    folded = fold_batchnorm(model) if norm and own else model
+
+    @cache
+    def traced(shape: tuple[int, ...], dtype: tf.DType) -> Callable[[tf.Tensor], tf.Tensor]:
+        # A concrete function: calling a new tf.function for every model makes TensorFlow warn.
+        function = tf.function(lambda images: folded(images, training=False), autograph=False)
+        return function.get_concrete_function(tf.TensorSpec((None, *shape), dtype))
+
+    def run(images: Any) -> Any:
+        images = tf.convert_to_tensor(images)
+        return traced(tuple(images.shape[1:]), images.dtype)(images)
+
+    return run
+
+
+def batch_size_for(model: keras.Model) -> int:
+    """Images to run at once: a power of two up to 1024, by the memory that one image takes.
+
+    Throughput hardly rises beyond: `python -m benchmarks.inference --batches` shows it.
+    """
+    if not all(map(is_keras_own, leaves(model))):
+        return _UNKNOWN
+    fitting = _MEMORY // max(cost(model).activation_memory(), 1)
+    return min(1 << max(fitting, 1).bit_length() - 1, _LARGEST)
+
+
+def progress(
+    batches: Iterable[Any], what: str, count: int, console: Console | None
+) -> Iterable[Any]:
+    """The batches, with a bar on a terminal while there are more than a few (negative: unknown)."""
+    shown = console is not None and console.is_terminal and not 0 <= count <= _FEW
+    total = count if count >= 0 else None
+    return track(batches, what, total, console=console, transient=True, disable=not shown)

@@ -1,0 +1,236 @@
+"""Names of networks: which builder makes one, and the facts its paper published.
+
+A builder is a function that returns a plain `keras.Model`. Its keywords are its options; a
+registered name gives some of them the values of its row in the paper's table. Imports no Keras,
+so that `kcnn list` answers at once.
+"""
+
+import difflib
+import fnmatch
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from kcnn import startup
+from kcnn.errors import InputError
+
+#: The families of this package; each module registers its own rows when it is imported.
+_FAMILIES = ("mlp", "lenet", "alexnet", "vgg", "resnet")
+
+#: What the end of every classifier takes, whatever its family (`kcnn.models.layers.classifier`).
+TOP_OPTIONS = ("classes", "include_top", "pooling", "classifier_activation")
+
+#: Values that ask for nothing: a family that lacks the option already honours them.
+_NEUTRAL: Mapping[str, Any] = MappingProxyType(
+    {"batchnorm": False, "dropout": 0.0, "residual": False, "stem": "auto"}
+    | {"include_top": True, "pooling": None, "classifier_activation": "softmax"}
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered network: a row of its paper's table."""
+
+    name: str
+    builder: Callable[..., Any]
+    input_shape: tuple[int, int, int]  #: (H, W, C) of the paper
+    classes: int
+    paper: str = ""
+    parameters: int | None = None  #: trainable parameters at the default input, published
+    macs: int | None = None  #: multiply-accumulates of one image at the default input
+    notes: tuple[str, ...] = ()  #: deviations from the paper, one line each
+    settings: Mapping[str, Any] = field(default_factory=dict)  #: the row: builder's keywords
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The builder's options, with this row's defaults."""
+        options = {}
+        for name, parameter in inspect.signature(self.builder).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                options |= {top: _NEUTRAL.get(top) for top in TOP_OPTIONS}
+            elif name not in ("input_shape", "preprocessing"):
+                options[name] = parameter.default
+        return options | dict(self.settings)
+
+    @property
+    def takes_preprocessing(self) -> bool:
+        """Whether the builder puts preprocessing layers in front of the network by itself."""
+        return "preprocessing" in inspect.signature(self.builder).parameters
+
+    def accepted(self, requested: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the `requested` options that the builder is to be called with.
+
+        Raises:
+            InputError: An option that the network does not have, with a value that asks for
+                something.
+        """
+        options, accepted = self.options, {}
+        for name, value in requested.items():
+            if name in options:
+                if isinstance(options[name], bool) and not isinstance(value, bool):
+                    raise InputError(f"{name} is True or False; received {value!r}.")
+                accepted[name] = value
+            elif name not in _NEUTRAL or value != _NEUTRAL[name]:
+                raise InputError(
+                    f"{self.name} has no option {name!r} (received {name}={value!r})."
+                    f"{_nearest(name, options)} Its options: {', '.join(sorted(options))}."
+                )
+        return accepted
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int],
+    classes: int = 1000,
+    paper: str = "",
+    parameters: int | None = None,
+    macs: int | None = None,
+    notes: tuple[str, ...] = (),
+    **settings: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated builder under `name`.
+
+    The builder is called as `builder(input_shape=(H, W, C), classes=..., **options)` and
+    returns a `keras.Model`; its further keywords become options of `kcnn.build`, of
+    `kcnn.Recipe` and of the command line.
+
+    Args:
+        name: The name that `kcnn.build` takes; letters, digits, `_`, `-`, `.`.
+        input_shape: Default image shape (H, W, C).
+        classes: Default number of classes.
+        paper: Where the network was published.
+        parameters: Published number of trainable parameters at the defaults.
+        macs: Published multiply-accumulates of one image at the defaults.
+        notes: Deviations from the paper, one line each.
+        **settings: This name's values of the builder's own keywords.
+
+    Raises:
+        InputError: The name is taken, or the builder does not take `input_shape`.
+
+    Example:
+        >>> @kcnn.register("tiny", input_shape=(28, 28, 1), classes=10)
+        ... def tiny(input_shape, classes, width=16):
+        ...     return keras.Sequential([...])
+    """
+
+    def decorate(builder: Callable[..., Any]) -> Callable[..., Any]:
+        _load_families()
+        _register(
+            Entry(
+                name=name,
+                builder=builder,
+                input_shape=tuple(input_shape),
+                classes=classes,
+                paper=paper,
+                parameters=parameters,
+                macs=macs,
+                notes=tuple(notes),
+                settings=MappingProxyType(settings),
+            )
+        )
+        return builder
+
+    return decorate
+
+
+def lookup(name: str) -> Entry:
+    """The entry registered as `name`, or as `FILE.py:NAME` or `package.module:NAME`.
+
+    The two long forms import that file or module first, which is to register NAME.
+
+    Raises:
+        InputError: Nothing is registered under that name; suggests the nearest.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"A model is given by its name, a string; received {name!r}.")
+    name = _import_source(name)
+    _load_families()
+    if name not in _ENTRIES:
+        raise InputError(
+            f"Unknown model {name!r}.{_nearest(name, _ENTRIES)} "
+            f"Known: {', '.join(list_models())}. A model of your own: register it with "
+            f"@kcnn.register, and name it on the command line as FILE.py:NAME."
+        )
+    return _ENTRIES[name]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models that match `pattern` (`resnet*`), sorted."""
+    pattern = _import_source(pattern)
+    _load_families()
+    return sorted(fnmatch.filter(_ENTRIES, pattern))
+
+
+def _register(entry: Entry) -> None:
+    if not isinstance(entry.name, str) or not re.fullmatch(r"[\w.-]+", entry.name):
+        raise InputError(
+            f"A model's name has letters, digits, '_', '-' and '.'; received {entry.name!r}."
+        )
+    if entry.name in _ENTRIES:
+        raise InputError(
+            f"A model named {entry.name!r} is registered already (by "
+            f"{_ENTRIES[entry.name].builder.__module__}). Choose another name."
+        )
+    if "input_shape" not in inspect.signature(entry.builder).parameters:
+        raise InputError(
+            f"The builder of {entry.name!r} must take `input_shape`, the image shape (H, W, C)."
+        )
+    _ENTRIES[entry.name] = entry
+
+
+def _load_families() -> None:
+    for family in _FAMILIES:
+        importlib.import_module(f"kcnn.models.{family}")
+
+
+def _import_source(name: str) -> str:
+    """Import what stands before the colon of `name`; return what stands behind."""
+    source, colon, name_in_source = name.rpartition(":")
+    if not colon:
+        return name
+    startup.load()  # before it does: in silence
+    if source.endswith(".py"):
+        _import_file(Path(source))
+    else:
+        try:
+            if not all(map(str.isidentifier, source.split("."))):
+                raise ModuleNotFoundError(f"{source!r} is no module's name")
+            importlib.import_module(source)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"Cannot import {source!r} to find the model {name_in_source!r}: {error}. "
+                f"Give FILE.py:NAME or package.module:NAME."
+            ) from error
+    return name_in_source
+
+
+_IMPORTED_FILES: set[Path] = set()
+
+
+def _import_file(path: Path) -> None:
+    resolved = path.resolve()
+    if resolved in _IMPORTED_FILES:
+        return
+    if not resolved.is_file():
+        raise InputError(f"There is no file {str(path)!r} to import a model from.")
+    spec = importlib.util.spec_from_file_location(resolved.stem, resolved)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    _IMPORTED_FILES.add(resolved)
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    matches = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,121 @@
+"""Networks as tables for the terminal: `kcnn list` and `kcnn show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from kcnn.models import registry
+from kcnn.terminal import memory_text, shape_text, si
+
+if TYPE_CHECKING:
+    from kcnn.models.build import Card
+
+
+def list_table(pattern: str = "*") -> Table:
+    """The registered networks that match `pattern`, from their published figures.
+
+    A network registered without figures is counted, which loads Keras.
+
+    Raises:
+        InputError: Nothing matches.
+    """
+    names = registry.list_models(pattern)
+    if not names:
+        registry.lookup(pattern)  # says what is known, and what is near
+    table = Table(title="Networks", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for title, justify in (
+        ("name", "left"),
+        ("input", "left"),
+        ("classes", "right"),
+        ("parameters", "right"),
+        ("MACs", "right"),
+        ("memory", "right"),
+        ("paper", "left"),
+    ):
+        table.add_column(title, justify=justify, no_wrap=True)
+    for name in sorted(names, key=_natural):
+        entry = registry.lookup(name)
+        parameters, macs = entry.parameters, entry.macs
+        if parameters is None or macs is None:
+            from kcnn.models.build import card
+
+            counted = card(name)
+            parameters, macs = counted.parameters, counted.macs
+        table.add_row(
+            name,
+            shape_text(entry.input_shape),
+            str(entry.classes),
+            f"{parameters:,}",
+            si(macs),
+            memory_text(4 * parameters),
+            entry.paper,
+        )
+    table.caption = "MACs: multiply-accumulates of one image. Memory: weights in float32."
+    table.caption_justify = "left"
+    return table
+
+
+def show_tables(card: Card, batch_size: int = 32) -> Group:
+    """A network layer by layer, its totals, and how it departs from its paper."""
+    cost = card.cost
+    table = Table(
+        title=f"{card.name}  {card.paper}",
+        title_justify="left",
+        show_footer=True,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("layer", "total")
+    table.add_column("kind")
+    table.add_column("output")
+    table.add_column("parameters", f"{cost.parameters:,}", justify="right")
+    table.add_column("MACs", si(cost.macs), justify="right")
+    table.add_column("field", justify="right")
+    table.add_column("stride", justify="right")
+    for row in cost.layers:
+        table.add_row(
+            row.name,
+            row.kind,
+            shape_text(row.output_shape),
+            f"{row.parameters:,}" if row.parameters else _fixed(row.fixed_parameters),
+            si(row.macs) if row.macs else "",
+            "all" if row.receptive_field is None else str(row.receptive_field),
+            "" if row.stride is None else str(row.stride),
+        )
+    return Group(table, _totals(card, batch_size))
+
+
+def _totals(card: Card, batch_size: int) -> Table:
+    cost = card.cost
+    totals = Table.grid(padding=(0, 2))
+    totals.add_column(style="bold cyan")
+    totals.add_column(overflow="fold")
+    fixed = f", {cost.fixed_parameters:,} more that are not trained" * bool(cost.fixed_parameters)
+    totals.add_row("parameters", f"{cost.parameters:,} trainable{fixed}")
+    totals.add_row("weights", f"{memory_text(cost.weight_memory)} in float32")
+    totals.add_row("activations", f"{memory_text(cost.activation_memory())} for one image")
+    totals.add_row(
+        "training",
+        f"about {memory_text(cost.training_memory(batch_size))} for a batch of {batch_size}: "
+        f"weights, gradients, momentum, activations",
+    )
+    for option, choice in card.choices.items():
+        totals.add_row(option, f"{choice}, at {shape_text(card.input_shape)}")
+    for index, note in enumerate(card.notes):
+        totals.add_row("" if index else "notes", Text(note))
+    return totals
+
+
+def _fixed(parameters: int) -> str:
+    return f"({parameters:,})" if parameters else ""
+
+
+def _natural(name: str) -> tuple[str, int, str]:
+    """resnet20 before resnet110."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :] or 0), name

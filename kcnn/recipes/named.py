@@ -1,0 +1,54 @@
+"""Recipes by name, and recipes from files."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
+
+#: Chosen on validation images of Fashion-MNIST alone; `benchmarks.time_to_accuracy` measures them.
+_NAMED: Mapping[str, Mapping[str, Any]] = {
+    "fast": {
+        "model": "vgg11",
+        "data": "fashion_mnist",
+        "options": {"depths": [1, 1], "widths": [16, 32], "hidden": [128]},
+        "dropout": 0.0,
+        "epochs": 2,
+        "batch_size": 128,
+        "optimizer": "adamw",
+        "learning_rate": 0.016,
+        "schedule": "cosine",
+        "warmup": 0.3,
+        "weight_decay": 0.05,
+    },
+}
+
+
+def named_recipe(name: str | Path) -> Recipe:
+    """The recipe of that name, or in that file: a run's `recipe.json`, or a recipe as JSON.
+
+    Raises:
+        InputError: No such name or file; a file that holds no recipe.
+    """
+    if str(name) in _NAMED:
+        return Recipe(**_NAMED[str(name)])
+    path = Path(name)
+    if path.suffix != ".json" or not path.is_file():
+        close = difflib.get_close_matches(str(name), _NAMED, 1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InputError(
+            f"A recipe is {', '.join(_NAMED)} or a .json file, such as a run's recipe.json; "
+            f"received {str(name)!r}, which is neither.{hint}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        fields = content.get("recipe", content)
+        # The run's folder is the one thing that is not to be repeated.
+        return Recipe.from_dict({k: v for k, v in fields.items() if k not in ("name", "logs")})
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{str(path)!r} holds no recipe: {error}") from error

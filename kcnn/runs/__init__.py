@@ -1,0 +1,1 @@
+"""A run directory, and everything done to a finished one."""

@@ -1,0 +1,99 @@
+"""What a run has on record, and what cannot go on with it: refused before anything is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kcnn.callbacks.checkpoint.files import newest
+from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
+from kcnn.storage.files import read_json
+from kcnn.tasks.problem import Problem
+
+
+def recorded(path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a run directory, and all that is recorded beside it.
+
+    Raises:
+        InputError: No such directory; no recipe in it, or a damaged one.
+    """
+    if not path.is_dir():
+        raise InputError(f"There is no run directory {str(path)!r}.")
+    if not (path / "recipe.json").is_file():
+        raise InputError(
+            f"{str(path)!r} is no run that could go on: it has no recipe.json. Runs are the "
+            f"folders below `logs`; one that ended before its first step is begun anew, by "
+            f"kcnn train."
+        )
+    content = read_json(path / "recipe.json")
+    try:
+        recipe = Recipe.from_dict(content["recipe"] | {"name": path.name, "logs": str(path.parent)})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{str(path / 'recipe.json')!r} is no recipe of a run.") from error
+    return recipe, content
+
+
+def refuse_missing(
+    path: Path, recipe: Recipe, recorded: dict[str, Any], model: Any, data: Any
+) -> None:
+    """Refuse to go on without what only the user's own program has.
+
+    Raises:
+        InputError: The run is of a model or data of the user's own, and none is given.
+    """
+    own_model = recipe.model.startswith("own: ")
+    own_data = recorded["data"]["source"] is None
+    for what, is_own, given in (("model", own_model, model), ("data", own_data, data)):
+        if is_own and given is None:
+            raise InputError(
+                f"{str(path)!r} was trained on {what} of your own, which it does not hold: "
+                f"kcnn.resume({str(path)!r}, {what}=...) in your program goes on with it."
+            )
+
+
+def extended(path: Path, recipe: Recipe, epochs: int | None) -> int:
+    """How many epochs the run is to have: those of its recipe, or more.
+
+    Raises:
+        InputError: Fewer; more for a run that was stopped early, or that has no checkpoint.
+    """
+    if epochs is None or epochs == recipe.epochs:
+        return recipe.epochs
+    if epochs < recipe.epochs:
+        raise InputError(
+            f"{str(path)!r} is a run of {recipe.epochs} epochs; more extend it, fewer do not end "
+            f"it: received epochs={epochs}."
+        )
+    _, found = newest(path / "checkpoints")
+    if found and found["stopped"]:
+        raise InputError(
+            f"{str(path)!r} was stopped early, in epoch {found['epoch']}: more epochs would not "
+            f"change that. Train anew with another early_stopping."
+        )
+    if found is None and (path / "result.json").is_file():
+        raise InputError(f"{str(path)!r} has no checkpoint from which it could go on.")
+    return epochs
+
+
+def refuse_other_data(path: Path, recorded: dict[str, Any], problem: Problem) -> None:
+    """Refuse data that are not those of the run.
+
+    Raises:
+        InputError: With all differences.
+    """
+    found = problem.description()
+    names = ("fingerprint", "images", "class_names", "image_shape")
+    found = json.loads(json.dumps({name: found[name] for name in names}))
+    differences = [
+        f"  {name}: {recorded[name]!r} there, {found[name]!r} here"
+        for name in names
+        if recorded[name] != found[name]
+    ]
+    if differences:
+        listed = "\n".join(differences)
+        raise InputError(
+            f"The data {problem.name!r} are not those of the run {str(path)!r}:\n{listed}\nNothing "
+            f"was changed."
+        )

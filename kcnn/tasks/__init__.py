@@ -1,0 +1,1 @@
+"""What makes images a task: data, loss, figures, evaluation, predictions."""

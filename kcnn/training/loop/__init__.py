@@ -1,0 +1,1 @@
+"""The steps of a training, and the epochs that they make up."""

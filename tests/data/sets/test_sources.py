@@ -1,0 +1,219 @@
+"""load_data: names, .npz files, and the failures of each."""
+
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from kcnn.data import load_data
+from kcnn.data.sets.labels import CLASS_NAMES
+from kcnn.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def no_kcnn_data(monkeypatch, request):
+    if "real_data" not in request.fixturenames:
+        monkeypatch.delenv("KCNN_DATA", raising=False)
+
+
+@pytest.fixture
+def arrays(noise):
+    labels = np.tile([0, 1], 20).astype(np.uint8)
+    return {
+        "x_train": noise[:30],
+        "y_train": labels[:30],
+        "x_test": noise[30:],
+        "y_test": labels[30:],
+    }
+
+
+def test_digits_scale_exactly_and_keep_one_test_split():
+    images = load_digits().images
+    runs = [load_data("digits", seed=seed) for seed in (0, 1, 2)]
+    for data in runs:
+        assert len(data.test) == 360
+        np.testing.assert_array_equal(data.test.images, runs[0].test.images)
+        assert data.image_shape == (8, 8, 1)
+        assert data.fingerprint == runs[0].fingerprint
+        assert "scikit-learn" in data.provenance
+        assert "\n" not in data.provenance
+    assert not np.array_equal(runs[0].validation.images, runs[1].validation.images)
+    # 0..16 become sixteenths of 255, to the nearest integer.
+    expected = {bytes(int(v / 16 * 255 + 0.5) for v in image.flat) for image in images}
+    data = runs[2]
+    stored = [*data.train.images, *data.validation.images, *data.test.images]
+    assert {image.tobytes() for image in stored} == expected
+    assert len(stored) == 1797
+
+
+def test_digits_splits_are_stratified():
+    data = load_data("digits", validation=0.1)
+    totals = np.bincount(load_digits().target)
+    for split, share in ((data.test, 360 / 1797), (data.validation, 144 / 1797)):
+        assert np.all(np.abs(np.bincount(split.labels) - totals * share) < 1.5)
+
+
+def test_validation_as_fraction_count_and_none():
+    assert len(load_data("digits", validation=0.2).validation) == round(0.2 * 1437)
+    assert len(load_data("digits", validation=100).validation) == 100
+    assert len(load_data("digits", validation=0).validation) == 0
+    with pytest.raises(InputError, match="leaves nothing"):
+        load_data("digits", validation=1437)
+    with pytest.raises(InputError, match="no image at all"):
+        load_data("digits", validation=1e-5)
+
+
+def test_npz_by_path_keeps_the_published_test_split(tmp_path, arrays):
+    path = tmp_path / "größe 1" / "my set.npz"
+    path.parent.mkdir()
+    np.savez_compressed(path, **arrays, class_names=["cat", "dög"])
+    for name in (path, str(path)):
+        data = load_data(name, validation=0.2)
+        assert data.name == "my set"
+        assert data.class_names == ("cat", "dög")
+        assert (len(data.train), len(data.validation)) == (24, 6)
+        np.testing.assert_array_equal(data.test.images, arrays["x_test"])
+        np.testing.assert_array_equal(data.test.labels, arrays["y_test"])
+
+
+def test_npz_without_test_split_gives_a_fixed_fifth(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", x_train=arrays["x_train"], y_train=arrays["y_train"])
+    first, second = (load_data(tmp_path / "a.npz", seed=seed) for seed in (0, 4))
+    assert len(first.test) == 6
+    np.testing.assert_array_equal(first.test.images, second.test.images)
+
+
+def test_names_are_found_in_kcnn_data(tmp_path, arrays, monkeypatch, make_folder):
+    monkeypatch.setenv("KCNN_DATA", str(tmp_path))
+    np.savez(tmp_path / "mine.npz", **arrays)
+    np.savez(tmp_path / "cifar10.npz", **arrays)
+    make_folder({"cat": 4, "dog": 4}, "pets")
+    assert load_data("mine").name == "mine"
+    assert load_data("pets").class_names == ("cat", "dog")
+    assert load_data("cifar10").class_names[3] == "cat"
+
+
+def test_keras_sets_come_from_keras_where_there_is_no_file(arrays, monkeypatch):
+    pair = (arrays["x_train"], arrays["y_train"][:, None]), (arrays["x_test"], arrays["y_test"])
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: pair)
+    data = load_data("cifar10")
+    assert data.classes == 10
+    assert "keras.datasets.cifar10" in data.provenance
+    np.testing.assert_array_equal(data.test.images, arrays["x_test"])
+
+
+def test_a_failed_download_says_where_to_put_the_file(monkeypatch):
+    def fail():
+        raise Exception("URL fetch failure on https://example: no network")
+
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", fail)
+    with pytest.raises(InputError, match=r"fashion_mnist\.npz.*KCNN_DATA") as caught:
+        load_data("fashion_mnist")
+    assert "no network" in str(caught.value)
+
+
+def test_class_names_are_complete():
+    assert {name: len(names) for name, names in CLASS_NAMES.items()} == {
+        "digits": 10,
+        "mnist": 10,
+        "fashion_mnist": 10,
+        "cifar10": 10,
+        "cifar100": 100,
+    }
+    assert list(CLASS_NAMES["cifar100"]) == sorted(set(CLASS_NAMES["cifar100"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnits", "Did you mean 'mnist'"),
+        ("CIFAR10", "Did you mean 'cifar10'"),
+        ("qqqq", "Possible: cifar10, cifar100, digits"),
+        ("no/such/folder", "neither a name nor an existing path"),
+        ("", "name or a path"),
+        ("  ", "name or a path"),
+        (None, "name or a path"),
+        (3, "name or a path"),
+    ],
+)
+def test_unknown_names_are_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        load_data(name)
+
+
+def test_unknown_name_suggests_what_kcnn_data_holds(tmp_path, arrays, monkeypatch):
+    monkeypatch.setenv("KCNN_DATA", str(tmp_path))
+    np.savez(tmp_path / "flowers.npz", **arrays)
+    with pytest.raises(InputError, match="Did you mean 'flowers'"):
+        load_data("flower")
+
+
+def test_a_kcnn_data_that_is_no_folder_does_no_harm(monkeypatch):
+    monkeypatch.setenv("KCNN_DATA", "/no/such/folder")
+    assert load_data("digits").name == "digits"
+    with pytest.raises(InputError, match="Did you mean"):
+        load_data("digit")
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def bare(path):
+    np.save(path.with_suffix(".npy"), np.zeros(3))
+    path.with_suffix(".npy").replace(path)
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("x_train.npy").header_offset
+    content[start + 300] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (truncated, "cannot be read as an .npz"),
+        (flipped, "cannot be read as an .npz"),
+        (lambda path: path.write_bytes(b""), "cannot be read as an .npz"),
+        (lambda path: path.write_text("hello"), "cannot be read as an .npz"),
+        (bare, "bare array"),
+        (lambda path: np.savez(path, x=np.zeros(3)), "lacks x_train, y_train. It holds: x"),
+        (lambda path: np.savez(path, x_train=[1], y_train=[1], x_test=[1]), "lacks y_test"),
+        (lambda path: np.savez(path, x_train=[object()], y_train=[1]), "pickled"),
+        (lambda path: np.savez(path, x_train=np.zeros((4, 9)), y_train=[1] * 4), "a.npz: x of"),
+        (
+            lambda path: np.savez(path, x_train=[1], y_train=[1], class_names=[1, 2]),
+            "class_names has shape",
+        ),
+    ],
+)
+def test_bad_npz_files_are_refused(tmp_path, arrays, spoil, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays)
+    spoil(path)
+    with pytest.raises(InputError, match=message):
+        load_data(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2")
+    with pytest.raises(InputError, match=r"no \.npz"):
+        load_data(tmp_path / "a.csv")
+
+
+def test_real_sets(real_data):
+    data = load_data("mnist", validation=10_000)
+    assert (len(data.train), len(data.validation), len(data.test)) == (50_000, 10_000, 10_000)
+    assert data.image_shape == (28, 28, 1)
+    assert data.train.images.dtype == np.uint8
+    cats = load_data("cat_vs_noncat")
+    assert (cats.classes, len(cats.test)) == (2, 50)
+    photographs = load_data("imagenette_small")
+    assert (len(photographs.train), len(photographs.validation)) == (720, 80)
+    assert (len(photographs.test), photographs.classes) == (200, 10)
+    assert np.bincount(photographs.validation.labels).tolist() == [8] * 10

@@ -1,0 +1,80 @@
+"""Locks on directories, held and left by other processes."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kcnn.errors import InputError
+from kcnn.storage import files
+from kcnn.storage.files import Lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from kcnn.files import Lock
+lock = Lock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Another process that holds the lock of the directory."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_writer_is_refused_with_the_number_of_the_first(owner, tmp_path):
+    with pytest.raises(InputError, match=rf"being written by process {owner.pid} on \S+"):
+        Lock(tmp_path)
+
+
+def test_a_dead_owners_lock_is_reclaimed(owner, tmp_path):
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    assert (tmp_path / Lock.NAME).exists()  # what it left behind
+    with Lock(tmp_path):
+        assert f"process {os.getpid()}" in (tmp_path / Lock.NAME).read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_released_it_can_be_had_again(tmp_path):
+    first = Lock(tmp_path)
+    with pytest.raises(InputError, match=f"process {os.getpid()}"):
+        Lock(tmp_path)
+    first.release()
+    first.release()
+    with Lock(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+    def none(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", none)
+    with Lock(tmp_path):
+        assert f"process {os.getpid()}" in (tmp_path / Lock.NAME).read_text()
+
+
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    def full(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        Lock(tmp_path)
+    monkeypatch.undo()
+    with Lock(tmp_path):  # let go of
+        pass

@@ -1,0 +1,255 @@
+"""Optimisers against Keras' own, PyTorch's and the textbook; numbers that a trace leaves open."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kcnn.recipes.defaults import resolve
+from kcnn.recipes.recipe import Recipe
+from kcnn.training.loop import optimizers
+
+STEPS = 10  # an epoch
+NAMES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+SHAPES = ((3, 4), (4,), (2, 2, 3, 5))
+
+
+def resolved(name, **fields):
+    fields = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "epochs": 1} | fields
+    recipe = Recipe(optimizer=name, **fields)
+    return resolve(recipe, family=None, images=64, image_shape=(8, 8, 1))
+
+
+def made(name, **fields):
+    return optimizers.optimizer(resolved(name, **fields), STEPS)
+
+
+def variables():
+    rng = np.random.default_rng(0)
+    return [keras.Variable(rng.uniform(0.5, 1.0, shape).astype("float32")) for shape in SHAPES]
+
+
+def gradients(steps):
+    rng = np.random.default_rng(1)
+    return [[rng.normal(size=shape).astype("float32") for shape in SHAPES] for _ in range(steps)]
+
+
+def trajectory(optimizer, steps=6):
+    """The variables after `steps` steps."""
+    held = variables()
+    for step in gradients(steps):
+        optimizer.apply([tf.constant(g) for g in step], held)
+    return [v.numpy() for v in held]
+
+
+def keras_own(name, rate, decay, momentum=0.9):
+    """Keras' optimiser with its own decoupled weight decay, which spares vectors here."""
+    options = {"weight_decay": decay or None}
+    made = {
+        "sgd": lambda: keras.optimizers.SGD(rate, **options),
+        "momentum": lambda: keras.optimizers.SGD(rate, momentum=momentum, **options),
+        "nesterov": lambda: keras.optimizers.SGD(rate, momentum=momentum, nesterov=True, **options),
+        "rmsprop": lambda: keras.optimizers.RMSprop(rate, momentum=0.0, **options),
+        "adam": lambda: keras.optimizers.Adam(rate, **options),
+        "adamw": lambda: keras.optimizers.Adam(rate, **options),
+    }[name]()
+    return made
+
+
+def close(ours, theirs):
+    """To rounding: Adam divides gradients near zero by their own size."""
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+class TestAgainstKeras:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_without_decay(self, name):
+        close(trajectory(made(name, weight_decay=0.0)), trajectory(keras_own(name, 0.1, 0.0)))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_with_decay_of_all_but_vectors(self, name):
+        theirs = keras_own(name, 0.1, 0.2)
+        held = variables()
+        theirs.build(held)
+        theirs.exclude_from_weight_decay(var_list=[held[1]])
+        for step in gradients(6):
+            theirs.apply([tf.constant(g) for g in step], held)
+        close(trajectory(made(name, weight_decay=0.2)), [v.numpy() for v in held])
+
+    @pytest.mark.parametrize("name", ["momentum", "adamw"])
+    def test_with_a_schedule(self, name):
+        """The rate of a step is that of the steps before it."""
+        recipe = {"schedule": "cosine", "warmup": 0.5, "weight_decay": 0.0}
+        ours = made(name, **recipe)
+        rates = [float(ours.schedule(step)) for step in range(6)]
+        theirs, held = keras_own(name, rates[0], 0.0), variables()
+        for rate, step in zip(rates, gradients(6), strict=True):
+            theirs.learning_rate = rate
+            theirs.apply([tf.constant(g) for g in step], held)
+        assert len(set(rates)) > 4
+        close(trajectory(ours), [v.numpy() for v in held])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adamw"])
+def test_against_pytorch(name, decay):
+    torch = pytest.importorskip("torch")
+    held = [torch.tensor(v.numpy(), requires_grad=True) for v in variables()]
+    momentum = {"momentum": 0.9, "nesterov": 0.9}.get(name, 0.0)
+    if name == "adamw":
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": [held[0], held[2]], "weight_decay": decay},
+                {"params": [held[1]], "weight_decay": 0.0},
+            ],
+            lr=0.1, eps=1e-7,
+        )  # fmt: skip
+    else:
+        optimizer = torch.optim.SGD(held, 0.1, momentum, nesterov=name == "nesterov")
+    for step in gradients(6):
+        for tensor, gradient in zip(held, step, strict=True):
+            tensor.grad = torch.tensor(gradient)
+        if name != "adamw":  # PyTorch's SGD has no decoupled decay
+            with torch.no_grad():
+                for tensor in (held[0], held[2]):
+                    tensor.mul_(1 - 0.1 * decay)
+        optimizer.step()
+    theirs = [tensor.detach().numpy() for tensor in held]
+    for a, b in zip(trajectory(made(name, weight_decay=decay)), theirs, strict=True):
+        # Kingma & Ba add epsilon before the bias correction of section 2's end, PyTorch after it.
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+def mean_change(name, steps, **fields):
+    optimizer, held = made(name, weight_decay=0.0, **fields), variables()
+    start = held[0].numpy()
+    for gradient in steps:
+        optimizer.apply([tf.fill(shape, gradient) for shape in SHAPES], held)
+    return float((held[0].numpy() - start).mean())
+
+
+def test_updates_by_the_textbook():
+    """Two steps with gradients 1 and 3 at rate 0.1, by hand."""
+    assert mean_change("sgd", [1.0, 3.0]) == pytest.approx(-0.1 - 0.3, rel=1e-5)
+    # v1 = -0.1, v2 = 0.9 v1 - 0.3
+    assert mean_change("momentum", [1.0, 3.0]) == pytest.approx(-0.1 - 0.39, rel=1e-5)
+    # Nesterov: w += m v - r g
+    assert mean_change("nesterov", [1.0, 3.0]) == pytest.approx(
+        (0.9 * -0.1 - 0.1) + (0.9 * -0.39 - 0.3), rel=1e-5
+    )
+    half = mean_change("momentum", [1.0, 3.0], momentum=0.5)
+    assert half == pytest.approx(-0.1 - 0.35, rel=1e-5)
+    # Adam's first step is the rate, whatever the gradient's size.
+    assert mean_change("adam", [7.0]) == pytest.approx(-0.1, rel=1e-4)
+    assert mean_change("adamw", [0.01]) == pytest.approx(-0.1, rel=1e-3)
+    # RMSprop: g / sqrt((1 - rho) g²) with rho = 0.9
+    assert mean_change("rmsprop", [5.0]) == pytest.approx(-0.1 / math.sqrt(0.1), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weight_decay_is_decoupled_and_spares_vectors(name):
+    """With zero gradients a kernel shrinks by rate x decay, a vector not at all."""
+    optimizer, held = made(name, weight_decay=0.2), variables()
+    before = [v.numpy() for v in held]
+    optimizer.apply([tf.zeros(shape) for shape in SHAPES], held)
+    for variable, old in zip(held, before, strict=True):
+        shrink = 0.1 * 0.2 if old.ndim > 1 else 0.0
+        np.testing.assert_allclose(variable.numpy(), old * (1 - shrink), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_variables_are_its_own(name):
+    """Neither a weight nor a slot twice: what resets the optimiser resets nothing else."""
+    optimizer, held = made(name), variables()
+    optimizer.build(held)
+    slots = {"sgd": 0, "adam": 2, "adamw": 2}.get(name, 1)
+    expected = sorted([(), (), *(SHAPES * slots)])
+    assert sorted(tuple(v.shape) for v in optimizer.variables) == expected
+    assert not {id(v) for v in optimizer.variables} & {id(v) for v in held}
+
+
+class TestNumbersChange:
+    @pytest.mark.parametrize("schedule", ["constant", "cosine"])
+    @pytest.mark.parametrize("name", NAMES)
+    def test_inside_a_trace(self, name, schedule):
+        """A traced step with new rate, momentum and decay does what a new optimiser does."""
+        first = resolved(name, schedule=schedule, weight_decay=0.1)
+        momentum = {"momentum": 0.5, "nesterov": 0.5}.get(name)
+        other = resolved(
+            name, schedule=schedule, weight_decay=0.4, learning_rate=0.03, epochs=3,
+            momentum=momentum,
+        )  # fmt: skip
+        assert optimizers.traits(first) == optimizers.traits(other)
+        optimizer, held, traces = optimizers.optimizer(first, STEPS), variables(), []
+        optimizer.build(held)
+
+        @tf.function
+        def step(*gradients):
+            traces.append(len(gradients))
+            optimizer.apply(list(gradients), held)
+
+        step(*map(tf.constant, gradients(1)[0]))
+        optimizers.set_numbers(optimizer, other, STEPS)
+        for variable in optimizer.variables:
+            if len(variable.shape):
+                variable.assign(np.zeros(variable.shape))
+        optimizer.iterations.assign(0)
+        for variable, start in zip(held, variables(), strict=True):
+            variable.assign(start.value)
+        for gradient in gradients(6):
+            step(*map(tf.constant, gradient))
+        assert len(traces) == 1
+        close([v.numpy() for v in held], trajectory(optimizers.optimizer(other, STEPS)))
+
+    def test_what_a_trace_fixes_differs(self):
+        """Another kind of optimiser, schedule, momentum at all, or decay at all."""
+        recipes = [
+            resolved("sgd"),
+            resolved("momentum"),
+            resolved("nesterov"),
+            resolved("adam"),
+            resolved("rmsprop"),
+            resolved("rmsprop", momentum=0.5),
+            resolved("momentum", schedule="cosine"),
+            resolved("momentum", schedule="step"),
+            resolved("momentum", warmup=1.0),
+            resolved("momentum", weight_decay=0.1),
+        ]
+        zero = [r for r in recipes if r.weight_decay == 0]
+        found = [optimizers.traits(recipe) for recipe in recipes]
+        assert len(zero) >= 2
+        assert len(set(found)) == len(found)
+
+
+def one_dense():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    for weight in model.trainable_weights:
+        weight.assign(keras.random.uniform(weight.shape, 0.5, 1.0, seed=1))
+    return model
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "rmsprop"])
+def test_loss_scaling(name):
+    """Under float16's loss scaling a finite gradient acts, and an infinite one changes nothing."""
+    model = one_dense()
+    inner = made(name, weight_decay=0.1)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(value):
+        grads = [tf.fill(v.shape, value) for v in model.trainable_variables]
+        optimizer.apply(grads, model.trainable_variables)
+
+    before = [w.numpy() for w in model.trainable_weights]
+    step(tf.constant(math.inf))
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)
+    step(tf.constant(8.0))
+    assert all(
+        (weight.numpy() < old).all()
+        for weight, old in zip(model.trainable_weights, before, strict=True)
+    )
