@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make EXTRAS=dev,oracle test` also installs PyTorch and JAX, which some tests compare with.
 EXTRAS ?= dev
 
-.PHONY: train test lint format setup clean
+.PHONY: train test lint format bits setup clean
 
 train: $(VENV)/.train
 	$(BIN)/kcnn train lenet5 --data digits
@@ -20,6 +20,11 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Did a change alter a single bit? Compares with a revision: make bits REV=v0.1
+REV ?= HEAD
+bits: setup
+	$(BIN)/python tools/bits.py $(REV)
 
 setup: $(VENV)/.$(EXTRAS)
 

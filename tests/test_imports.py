@@ -1,8 +1,10 @@
-"""Imports run strictly downward, floor by floor, and importing kcnn loads nothing heavy."""
+"""Imports run strictly downward, room by room, in no circle, and importing kcnn loads nothing."""
 
 import ast
+import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,71 +13,154 @@ import kcnn
 
 ROOT = Path(kcnn.__file__).parent
 
-#: From the base up; the modules and packages of one floor do not import each other.
+#: From the ground up; the rooms of one floor do not import each other. A room is a file or a
+#: folder of `kcnn`, or a folder below one of its folders.
 #: (The registry loads the families by name, through importlib: the one exception.)
 FLOORS = (
-    {"errors", "startup"},
-    {"files"},
-    {"archive", "batchnorm", "checks", "registry"},
-    {"averaging", "layers", "data", "folding", "loading", "recalibration", "summary"},
-    {"models", "weights"},
-    {"callbacks", "interpret", "tables"},
-    {"training", "tasks"},
-    {"tuning", "claims"},
-    {"cli"},
-    {"__main__"},
+    ("errors",),
+    ("startup",),
+    ("terminal", "storage"),
+    ("devices", "recipes"),
+    ("graph",),
+    ("data.sets",),
+    ("data.batches",),
+    ("models", "loading", "recalibration"),
+    ("callbacks.checkpoint", "callbacks.averaging"),
+    ("callbacks.records",),
+    ("tasks",),
+    ("runs",),
+    ("training.loop",),
+    ("training",),
+    ("tuning",),
+    ("cli",),
 )
-FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
-FACADE = ROOT / "__init__.py"
-MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path != FACADE]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+#: Packages' faces hand names on, lazily or from the rooms below them; they are no rooms.
+FACES = {ROOT / "__init__.py", *(ROOT / p / "__init__.py" for p in ("callbacks", "data", "tuning"))}
+MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path not in FACES]
+
+#: What claims to be pure Keras, and so runs on its other backends.
+PURE = ("errors", "recipes", "graph", "models", "callbacks")
+#: TensorFlow's fast way, taken where it is the backend, and what only TensorFlow can write.
+ON_TENSORFLOW = {
+    "kcnn.graph.forward": "traces the folded copy, where it is the backend",
+    "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
+    "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
+    "kcnn.callbacks.records.tensorboard": "writes TensorBoard's files, also in Keras' own callback",
+}
 
 
+def name_of(path):
+    return ".".join(("kcnn", *path.relative_to(ROOT).with_suffix("").parts))
+
+
+NAMES = {name_of(path): path for path in MODULES}
+
+
+@cache
 def imported(path):
     """What the file imports, anywhere in it: (line, dotted name of the module or of its name)."""
+    found = []
     package = ("kcnn", *path.relative_to(ROOT).parts[:-1])
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+            found += [(node.lineno, f"{module}.{alias.name}") for alias in node.names]
+    return tuple(found)
 
 
-def part_of(path):
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def own_files(path):
+    """The files of kcnn that `path` imports: the module, or the one that a name is of."""
+    for _, name in imported(path):
+        for candidate in (name, name.rpartition(".")[0]):
+            if candidate in NAMES:
+                yield candidate
+                break
+
+
+def room_of(name):
+    """The room of a module, or of a name in it; None for what is in none."""
+    parts = name.split(".")[1:]
+    return next((r for r in (".".join(parts[:2]), parts[0] if parts else "") if r in FLOOR), None)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_run_downward(path):
-    own, wrong = part_of(path), []
-    assert own in FLOOR, f"{own} has no floor: add it to FLOORS, and to DESIGN"
+    own, wrong = room_of(name_of(path)), []
+    assert own, f"{name_of(path)} is in no room: add it to FLOORS, and to docs/architecture.md"
     for line, name in imported(path):
-        root, _, rest = name.partition(".")
-        if root != "kcnn":
+        if name.partition(".")[0] != "kcnn":
             continue
-        part = rest.partition(".")[0]
-        if part not in FLOOR:
-            wrong.append(f"line {line}: {name} is the facade's, not a module's")
-        elif part != own and FLOOR[part] >= FLOOR[own]:
-            wrong.append(f"line {line}: {own} imports {part}, which is not below it")
+        room = room_of(name)
+        if room is None and name.rpartition(".")[0] in ("kcnn.data", "kcnn.callbacks"):
+            room = f"{name.split('.')[1]}.{'batches' if 'data' in name else 'records'}"  # a face
+        if room is None:
+            wrong.append(f"line {line}: {name} is the facade's, not a room's")
+        elif room != own and FLOOR[room] >= FLOOR[own]:
+            wrong.append(f"line {line}: {own} imports {room}, which is not below it")
     assert wrong == []
+
+
+def test_every_room_that_is_named_exists():
+    missing = [
+        room
+        for room in FLOOR
+        if not any((ROOT / room.replace(".", "/")).with_suffix(end).exists() for end in ("", ".py"))
+    ]
+    assert missing == []
+    assert set(ON_TENSORFLOW) <= NAMES.keys()
+
+
+def circles(edges):
+    """Groups of nodes that reach each other, more than one in each (Tarjan 1972, simply)."""
+
+    @cache
+    def reached(node):
+        seen, todo = set(), [node]
+        while todo:
+            for after in edges.get(todo.pop(), ()):
+                if after not in seen:
+                    seen.add(after)
+                    todo.append(after)
+        return frozenset(seen)
+
+    return {frozenset(n for n in reached(node) if node in reached(n)) for node in edges} - {
+        frozenset()
+    }
+
+
+def test_no_circle_between_files():
+    assert circles({name: tuple(own_files(path)) for name, path in NAMES.items()}) == set()
+
+
+def test_a_circle_would_be_found():
+    assert circles({"a": ("b",), "b": ("c",), "c": ("a", "d"), "d": ()}) == {frozenset("abc")}
 
 
 def test_pure_keras_above_tensorflow():
-    """What takes or makes models also runs on Keras' other backends.
+    """What takes or makes models imports TensorFlow neither itself nor at second hand."""
 
-    TensorBoard's files are written by TensorFlow alone, also in Keras' own callback.
-    """
-    pure = {"errors", "registry", "layers", "summary", "models", "callbacks", "interpret"}
-    wrong = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in MODULES
-        if part_of(path) in pure and path != ROOT / "callbacks" / "tensorboard.py"
-        for line, name in imported(path)
-        if name.startswith(("tensorflow", "kcnn.startup.tf", "torch", "jax"))
-    ]
-    assert wrong == []
+    def users(name, seen):
+        """Modules that `name` imports, however far, and that import TensorFlow."""
+        if name in seen or name in ON_TENSORFLOW:
+            return
+        seen.add(name)
+        heavy = ("tensorflow", "kcnn.startup.tf", "torch", "jax")
+        if any(other.startswith(heavy) for _, other in imported(NAMES[name])):
+            yield name
+        for other in own_files(NAMES[name]):
+            yield from users(other, seen)
+
+    wrong = {
+        name: found
+        for name in NAMES
+        if name.split(".")[1] in PURE and (found := list(users(name, {"kcnn.startup"})))
+    }
+    assert wrong == {}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +172,26 @@ def test_importing_and_listing_load_nothing_heavy(statement):
     code = f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout.strip(), run.stderr) == ("[]", "")
+
+
+def test_on_jax_nothing_of_it_loads_tensorflow():
+    pytest.importorskip("jax", reason="needs JAX (extra `oracle`)")
+    pure = [
+        n for n in NAMES if n.split(".")[1] in PURE and not n.endswith(("__init__", "tensorboard"))
+    ]
+    code = (
+        f"import importlib, sys; [importlib.import_module(n) for n in {pure}]\n"
+        "import kcnn, numpy as np\n"
+        "model = kcnn.build('lenet5', batchnorm=True)\n"
+        "model.predict(np.zeros((2, 32, 32, 1)), verbose=0)\n"
+        "kcnn.fold_batchnorm(model); kcnn.card('resnet20')\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True, text=True, check=False, env=os.environ | {"KERAS_BACKEND": "jax"},
+    )  # fmt: skip
+    assert run.stdout.strip() == "False", run.stderr
 
 
 def test_every_name_of_the_facade_is_there():
