@@ -20,7 +20,7 @@ from benchmarks.harness import contest, machine, pictures, rows  # noqa: E402
 SLEEPER = """
 import sys, time
 sys.path.insert(0, {root!r})
-from benchmarks.seat import serve
+from benchmarks.harness.seat import serve
 ms, fall, parameters = {ms}, {fall}, {parameters}
 done = 0
 def run(steps):

@@ -125,12 +125,12 @@ class TestNumbers:
         torch = pytest.importorskip("torch")
         images, upstream, gamma, beta = values(shape)
         ours = step(BatchNormalization(momentum=0.9, epsilon=1e-5), images, upstream, gamma, beta)
-        layer = torch.nn.BatchNorm2d(shape[-1], momentum=0.1, eps=1e-5)
+        layer = torch.nn.BatchNorm2d(shape[-1], momentum=0.1, eps=1e-5).double()
         with torch.no_grad():
             layer.weight[:], layer.bias[:] = torch.tensor(gamma), torch.tensor(beta)
-        inputs = torch.tensor(images.transpose(0, 3, 1, 2), requires_grad=True)
+        inputs = torch.tensor(images.transpose(0, 3, 1, 2)).double().requires_grad_()
         outputs = layer(inputs)
-        outputs.backward(torch.tensor(upstream.transpose(0, 3, 1, 2)))
+        outputs.backward(torch.tensor(upstream.transpose(0, 3, 1, 2)).double())
         n = images[..., 0].size
         variance = 0.9 + (layer.running_var.numpy() - 0.9) * (n - 1) / n
         theirs = Result(
@@ -443,7 +443,7 @@ def replicas(saved):
     del sys.modules["kcnn"]
 
     import tensorflow as tf
-    from kcnn.batchnorm import BatchNormalization
+    from kcnn.models.batchnorm import BatchNormalization
     cpu = tf.config.list_logical_devices("CPU")
     strategy = tf.distribute.MirroredStrategy([device.name for device in cpu])
     found["replicas"] = strategy.num_replicas_in_sync
@@ -497,7 +497,7 @@ class TestOtherProcesses:
             LOAD_WITHOUT_KCNN
             + """
     del sys.modules["kcnn"]
-    from kcnn.batchnorm import BatchNormalization
+    from kcnn.models.batchnorm import BatchNormalization
     found["class"] = type(BatchNormalization()) is keras.layers.BatchNormalization
     found["tensorflow"] = "tensorflow" in sys.modules
     print(json.dumps(found))

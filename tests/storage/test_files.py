@@ -15,7 +15,7 @@ from kcnn.storage.files import Lock
 HOLD = """
 import sys, time
 from pathlib import Path
-from kcnn.files import Lock
+from kcnn.storage.files import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

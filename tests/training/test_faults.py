@@ -357,7 +357,7 @@ def test_a_death_behind_the_last_step_costs_nothing(tmp_path):
 
 PROGRAM = """
 import sys, kcnn
-from kcnn.cli import main
+from kcnn.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -849,10 +849,10 @@ ON_JAX = (
     "test_ema.py::test_validation_and_other_callbacks_see_the_average",
     "test_ema.py::test_training_is_the_same_to_the_bit",
     "test_ema.py::test_evaluate_and_predict_outside_fit_put_back",
-    "../test_recalibration.py::TestFirstLayer::test_axes_and_options[options0]",
-    "../test_recalibration.py::TestLaterLayers::test_a_shared_layer_pools_what_it_sees",
-    "../test_recalibration.py::TestModels::test_frozen_layers_keep_and_use_their_statistics",
-    "../test_recalibration.py::TestRefusals::test_an_exception_leaves_the_model_as_it_was",
+    "../../graph/test_recalibration.py::TestFirstLayer::test_axes_and_options[options0]",
+    "../../graph/test_recalibration.py::TestLaterLayers::test_a_shared_layer_pools_what_it_sees",
+    "../../graph/test_recalibration.py::TestModels::test_frozen_layers_keep_and_use_their_statistics",
+    "../../graph/test_recalibration.py::TestRefusals::test_an_exception_leaves_the_model_as_it_was",
 )
 
 

@@ -168,7 +168,9 @@ def test_more_than_the_machine_has_is_refused(split, monkeypatch):
 
 def test_processes_share_a_folder(split, tmp_path):
     code = (
-        "import sys, numpy as np\nfrom kcnn.data import fetch, load_data\n"
+        "import sys, numpy as np\n"
+        "from kcnn.data import load_data\n"
+        "from kcnn.data.batches import fetch\n"
         "split = load_data(sys.argv[1], validation=2, seed=0).train\n"
         "images = fetch.source(split.images, (7, 5), cache=sys.argv[2])\n"
         "print(images.read(np.arange(len(split))).sum(dtype=np.int64))\n"
