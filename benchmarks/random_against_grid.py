@@ -58,12 +58,13 @@ def random_search(count, seed):
     from kcnn import startup
 
     startup.load()  # quietly, before KerasTuner does
+    from kcnn.figures import LOSS
     from kcnn.tuning import Options, Range
     from kcnn.tuning.oracles import oracle
     from kcnn.tuning.space import Space, quantized
 
     space = Space({name: Range(*bounds) for name, bounds in AXES.items()})
-    asked = oracle(Options(trials=count, seed=seed), space, lambda values: None, 1)
+    asked = oracle(Options(trials=count, seed=seed), LOSS, space, lambda values: None, 1)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         asked._set_project_dir(folder, "draws")

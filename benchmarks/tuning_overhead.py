@@ -42,13 +42,14 @@ ALONE = {"loop": "Keras' training alone", "kcnn": "kcnn's training alone"}
 
 def drawn(rows, trials, epochs):
     """The values of kcnn's trials, by number."""
+    from kcnn.figures import LOSS
     from kcnn.tuning import Options, space_of
     from kcnn.tuning.oracles import oracle
     from kcnn.tuning.space import quantized
 
     space = space_of("lenet5", rows, {}, (8, 8, 1))
     options = Options(trials=trials, epochs=epochs)
-    asked = oracle(options, space, lambda values: None, epochs)
+    asked = oracle(options, LOSS, space, lambda values: None, epochs)
     with tempfile.TemporaryDirectory() as folder:
         asked._set_project_dir(folder, "draws")
         found = []

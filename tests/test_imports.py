@@ -19,7 +19,7 @@ ROOT = Path(kcnn.__file__).parent
 FLOORS = (
     ("errors",),
     ("startup",),
-    ("terminal", "storage"),
+    ("terminal", "storage", "figures"),
     ("devices", "recipes"),
     ("graph",),
     ("data.sets",),
@@ -41,7 +41,7 @@ FACES = {ROOT / "__init__.py", *(ROOT / p / "__init__.py" for p in ("callbacks",
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path not in FACES]
 
 #: What claims to be pure Keras, and so runs on its other backends.
-PURE = ("errors", "recipes", "graph", "models", "callbacks")
+PURE = ("errors", "recipes", "figures", "graph", "models", "callbacks")
 #: TensorFlow's fast way, taken where it is the backend, and what only TensorFlow can write.
 ON_TENSORFLOW = {
     "kcnn.graph.forward": "traces the folded copy, where it is the backend",

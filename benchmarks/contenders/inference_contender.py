@@ -142,7 +142,7 @@ def by_torch(row: Row, layout: str, batch: int) -> Contender:
 
 def _probabilities(model: Any, batches: int) -> Callable[[np.ndarray], np.ndarray]:
     from kcnn.graph.forward import forward
-    from kcnn.tasks.objective import probabilities
+    from kcnn.tasks.classification import probabilities
 
     outputs = forward(model, batches)
     return lambda images: probabilities(model, outputs(images))

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class List:
-    """Table of the networks: parameters, multiply-accumulates, memory, paper."""
+    """Networks, by task: parameters, multiply-accumulates, memory, paper."""
 
     pattern: Positional[str] = "*"
     """Which: resnet*, or FILE.py:* for your own."""
@@ -20,10 +20,10 @@ class List:
 
     def run(self) -> None:
         """Print the table."""
-        from kcnn.models.tables import list_table
+        from kcnn.models.tables import list_tables
         from kcnn.terminal import console
 
-        console().print(list_table(self.pattern))
+        console().print(list_tables(self.pattern))
 
 
 @dataclass(frozen=True)

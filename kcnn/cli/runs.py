@@ -22,7 +22,7 @@ class Evaluate:
     """Show the traceback of an error."""
 
     def run(self) -> None:
-        """Print loss, accuracy and accuracy by class."""
+        """Print the task's figures."""
         from kcnn.runs.directory import load_run
         from kcnn.runs.inference import evaluate_run
         from kcnn.tasks.show import print_evaluation
@@ -30,7 +30,7 @@ class Evaluate:
 
         run, terminal = load_run(self.run_directory), console()
         found = evaluate_run(run, self.data, batch_size=self.batch_size, console=terminal)
-        print_evaluation(terminal, found, run.class_names)
+        print_evaluation(terminal, run.task, found, run.class_names)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Predict:
     """Show the traceback of an error."""
 
     def run(self) -> None:
-        """Print class names and probabilities."""
+        """Print what each shows."""
         from kcnn.runs.directory import load_run
         from kcnn.runs.inference import predict
         from kcnn.tasks.show import print_predictions
@@ -57,4 +57,4 @@ class Predict:
 
         run, terminal = load_run(self.run_directory), console()
         found = predict(run, self.images, batch_size=self.batch_size, console=terminal)
-        print_predictions(terminal, found, self.top)
+        print_predictions(terminal, run.task, found, self.top)

@@ -19,6 +19,7 @@ _HOME = {
     "training_batches": "batches.pipeline",
     "training_feed": "batches.feed",
     "Feed": "batches.feed",
+    "ClassTargets": "batches.targets",
     "fill_cache": "batches.feed",
     "evaluation_batches": "batches.pipeline",
     "feed_batches": "batches.pipeline",

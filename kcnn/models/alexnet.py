@@ -21,6 +21,7 @@ from typing import Any
 from kcnn.errors import InputError
 from kcnn.models import checks, layers
 from kcnn.models.registry import register
+from kcnn.recipes import families
 from kcnn.startup import keras
 
 _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²), some biases 1.",)
@@ -28,6 +29,7 @@ _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²
 
 @register(
     "alexnet",
+    family=families.ALEXNET,
     input_shape=(227, 227, 3),
     paper="Krizhevsky et al. 2012",
     parameters=62_378_344,
@@ -43,6 +45,7 @@ _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²
 )
 @register(
     "alexnet_owt",
+    family=families.ALEXNET,
     input_shape=(224, 224, 3),
     paper="Krizhevsky 2014",
     parameters=61_100_840,

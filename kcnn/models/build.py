@@ -88,6 +88,7 @@ class Card:
     choices: Mapping[str, Any]  #: what "auto" options chose
     notes: tuple[str, ...]  #: deviations from the paper, one line each
     published_parameters: int | None  #: trainable, of the defaults
+    task: str  #: what it is for
 
     @property
     def parameters(self) -> int:
@@ -132,6 +133,7 @@ def card(
         choices=choices,
         notes=entry.notes,
         published_parameters=entry.parameters,
+        task=entry.task_name,
     )
 
 

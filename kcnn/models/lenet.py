@@ -21,6 +21,7 @@ from typing import Any
 from kcnn.errors import GeometryError, InputError
 from kcnn.models import checks, layers
 from kcnn.models.registry import register
+from kcnn.recipes import families
 from kcnn.startup import keras
 
 _PAPER = "LeCun et al. 1998"
@@ -37,6 +38,7 @@ C3_CONNECTIONS = (
 
 @register(
     "lenet5",
+    family=families.LENET,
     input_shape=(32, 32, 1),
     classes=10,
     paper=_PAPER,
@@ -80,6 +82,7 @@ def lenet5(
 
 @register(
     "lenet5_1998",
+    family=families.LENET,
     input_shape=(32, 32, 1),
     classes=10,
     paper=_PAPER,

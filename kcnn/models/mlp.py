@@ -15,11 +15,13 @@ from typing import Any
 from kcnn.errors import InputError
 from kcnn.models import checks, layers
 from kcnn.models.registry import register
+from kcnn.recipes import families
 from kcnn.startup import keras
 
 
 @register(
     "mlp",
+    family=families.MLP,
     input_shape=(28, 28, 1),
     classes=10,
     paper="Rumelhart et al. 1986",

@@ -20,6 +20,7 @@ from typing import Any
 
 from kcnn import startup
 from kcnn.errors import InputError
+from kcnn.recipes.families import OTHERS, Family
 
 #: The families of this package; each module registers its own rows when it is imported.
 _FAMILIES = ("mlp", "lenet", "alexnet", "vgg", "resnet")
@@ -47,6 +48,13 @@ class Entry:
     macs: int | None = None  #: multiply-accumulates of one image at the default input
     notes: tuple[str, ...] = ()  #: deviations from the paper, one line each
     settings: Mapping[str, Any] = field(default_factory=dict)  #: the row: builder's keywords
+    family: Family = OTHERS
+    task: Any = "classification"  #: by name, or a `kcnn.tasks.task.Task`
+
+    @property
+    def task_name(self) -> str:
+        """What the network is for, in a word."""
+        return self.task if isinstance(self.task, str) else str(self.task.name)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -97,6 +105,8 @@ def register(
     parameters: int | None = None,
     macs: int | None = None,
     notes: tuple[str, ...] = (),
+    family: Family = OTHERS,
+    task: Any = "classification",
     **settings: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated builder under `name`.
@@ -113,6 +123,8 @@ def register(
         parameters: Published number of trainable parameters at the defaults.
         macs: Published multiply-accumulates of one image at the defaults.
         notes: Deviations from the paper, one line each.
+        family: A row of `kcnn.recipes.families`: defaults of training, and what is searched.
+        task: What the network is for: the name of a task, or a `kcnn.tasks.task.Task` of your own.
         **settings: This name's values of the builder's own keywords.
 
     Raises:
@@ -135,7 +147,9 @@ def register(
                 paper=paper,
                 parameters=parameters,
                 macs=macs,
-                notes=tuple(notes),
+                notes=family.notes + tuple(notes),
+                family=family,
+                task=task,
                 settings=MappingProxyType(settings),
             )
         )

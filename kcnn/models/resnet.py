@@ -16,6 +16,7 @@ from kcnn.errors import InputError
 from kcnn.models import checks, layers
 from kcnn.models.registry import register
 from kcnn.models.resnet_blocks import block_v1, block_v2, branch, norm_relu, stage_grids
+from kcnn.recipes import families
 from kcnn.startup import keras
 
 #: name: (block, blocks per stage, trainable parameters, multiply-accumulates)
@@ -147,6 +148,7 @@ for _name, (_kind, _depths, _parameters, _macs) in _IMAGENET.items():
         _notes.append("Stride in the 3×3 (v1.5); stride_in='1x1' is the paper's.")
     register(
         _name,
+        family=families.RESNET,
         input_shape=(224, 224, 3),
         paper="He et al. 2015",
         parameters=_parameters,
@@ -160,6 +162,7 @@ for _name, (_kind, _depths, _parameters, _macs) in _IMAGENET.items():
 for _depth, (_parameters, _macs) in _CIFAR.items():
     register(
         f"resnet{_depth}",
+        family=families.RESNET,
         input_shape=(32, 32, 3),
         classes=10,
         paper="He et al. 2015",

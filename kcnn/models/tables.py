@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
     from kcnn.models.build import Card
 
 
-def list_table(pattern: str = "*") -> Table:
-    """The registered networks that match `pattern`, from their published figures.
-
-    A network registered without figures is counted, which loads Keras.
+def list_tables(pattern: str = "*") -> Group:
+    """The registered networks that match `pattern`, a table for each task.
 
     Raises:
         InputError: Nothing matches.
@@ -27,7 +26,21 @@ def list_table(pattern: str = "*") -> Table:
     names = registry.list_models(pattern)
     if not names:
         registry.lookup(pattern)  # says what is known, and what is near
-    table = Table(title="Networks", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    tasks: dict[str, list[registry.Entry]] = {}
+    for name in sorted(names, key=_natural):
+        entry = registry.lookup(name)
+        tasks.setdefault(entry.task_name, []).append(entry)
+    tables = [_list_table(task, entries) for task, entries in tasks.items()]
+    tables[-1].caption = "MACs: multiply-accumulates of one image. Memory: weights in float32."
+    tables[-1].caption_justify = "left"
+    return Group(*tables)
+
+
+def _list_table(task: str, entries: Sequence[registry.Entry]) -> Table:
+    """From published figures; a network registered without is counted, which loads Keras."""
+    table = Table(
+        title=f"Networks for {task}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
     for title, justify in (
         ("name", "left"),
         ("input", "left"),
@@ -38,16 +51,15 @@ def list_table(pattern: str = "*") -> Table:
         ("paper", "left"),
     ):
         table.add_column(title, justify=justify, no_wrap=True)
-    for name in sorted(names, key=_natural):
-        entry = registry.lookup(name)
+    for entry in entries:
         parameters, macs = entry.parameters, entry.macs
         if parameters is None or macs is None:
             from kcnn.models.build import card
 
-            counted = card(name)
+            counted = card(entry.name)
             parameters, macs = counted.parameters, counted.macs
         table.add_row(
-            name,
+            entry.name,
             shape_text(entry.input_shape),
             str(entry.classes),
             f"{parameters:,}",
@@ -55,8 +67,6 @@ def list_table(pattern: str = "*") -> Table:
             memory_text(4 * parameters),
             entry.paper,
         )
-    table.caption = "MACs: multiply-accumulates of one image. Memory: weights in float32."
-    table.caption_justify = "left"
     return table
 
 

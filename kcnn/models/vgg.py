@@ -12,6 +12,7 @@ from typing import Any
 
 from kcnn.models import checks, layers
 from kcnn.models.registry import register
+from kcnn.recipes import families
 from kcnn.startup import keras
 
 #: name: (convolutions per stage, column, trainable parameters, multiply-accumulates)
@@ -81,6 +82,7 @@ def _add(
 for _name, (_depths, _column, _parameters, _macs) in _ROWS.items():
     register(
         _name,
+        family=families.VGG,
         input_shape=(224, 224, 3),
         paper="Simonyan & Zisserman 2015",
         parameters=_parameters,

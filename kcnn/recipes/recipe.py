@@ -4,21 +4,29 @@
 directory holds the outcome.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
+from kcnn.recipes import checks
+from kcnn.recipes.fields import check_fields, declarations, documented, field
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine"]
 Augment = Literal["auto", "none", "flip", "crop", "crop-flip"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Select = Literal["best", "last"]
+OnNan = Literal["stop", "retry"]
+Stem = Literal["auto", "imagenet", "cifar"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@documented
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recipe:
     """What to train, on what, and how.
 
@@ -26,98 +34,222 @@ class Recipe:
         InputError: A value outside its range, at construction.
     """
 
-    model: str = "lenet5"
-    """Network: a name of `kcnn list`, or FILE.py:NAME for one of your own."""
-    data: str = "digits"
-    """digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file or a folder of class folders."""
-    epochs: int | None = None
-    """Passes over the training split."""
-    batch_size: int | None = None
-    """Images per step."""
-    optimizer: Optimizer | None = None
-    """sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay."""
-    learning_rate: float | None = None
-    """Peak learning rate."""
-    schedule: Schedule | None = None
-    """Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4."""
-    warmup: float | None = None
-    """Epochs over which the learning rate rises linearly from 0; parts of epochs count."""
-    momentum: float | None = None
-    """Of momentum and nesterov (default 0.9) and rmsprop (0), in [0, 1)."""
-    weight_decay: float | None = None
-    """Decoupled: each step takes rate x decay x weight away; not from biases and BatchNorm."""
-    label_smoothing: float = 0.0
-    """Share of the label spread evenly over all classes (Szegedy et al. 2016), in [0, 1)."""
-    mixup: float = 0.0
-    """Alpha of mixup (Zhang et al. 2018); 0 is off."""
-    cutmix: float = 0.0
-    """Alpha of CutMix (Yun et al. 2019); 0 is off."""
-    augment: Augment = "auto"
-    """Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none."""
-    validation: float = 0.1
-    """Share of the training images to choose on, in (0, 1), or a number of images from 1 up."""
-    seed: int = 0
-    """Of everything random: weights, split, order, augmentation, dropout."""
-    split_seed: int | None = None
-    """Of the split alone, to compare seeds on the same validation images; the default is seed."""
-    precision: Precision | None = None
-    """Numbers that layers compute in (float32); auto: 16 bits where that is faster here."""
-    jit: bool = False
-    """Compile the training step with XLA."""
-    steps_per_execution: int | None = None
-    """Steps that run in one graph; callbacks see such groups. The default fuses short steps."""
-    early_stopping: int | None = None
-    """Stop after so many epochs without a lower validation loss."""
-    select: Literal["best", "last"] = "best"
-    """Weights to keep: of the epoch that was best on validation, or of the last. Weight averaging
-    keeps the average."""
-    swa_start: float | None = None
-    """Stochastic weight averaging from this share of training on, in (0, 1); open: none."""
-    swa_learning_rate: float | None = None
-    """Learning rate while weights are averaged; the default leaves the schedule alone."""
-    swa_every: int = 1
-    """Epochs from one averaged snapshot to the next."""
-    swa_anneal: float = 1.0
-    """Epochs over which the learning rate goes from the schedule's to swa_learning_rate."""
-    swa_validation: bool = False
-    """Validate the average after each epoch, too, with its own BatchNorm statistics."""
-    ema: float | None = None
-    """Momentum of an exponential moving average of the weights, in (0, 1), such as 0.99."""
-    checkpoint_every: str | None = None
-    """Save all of the training every so many steps (500) or so much time (90 s, 5 min); open: at
-    the end of epochs, as often as it costs next to nothing."""
-    on_nan: Literal["stop", "retry"] = "stop"
-    """When the loss is not finite: stop, or go back one checkpoint with a tenth of the rate."""
-    image_size: tuple[int, int] | None = None
-    """Height and width the network sees; the default is the data's own where it can."""
-    batchnorm: bool | None = None
-    """BatchNorm behind each convolution; the default is the paper's."""
-    dropout: float | None = None
-    """Dropout rate of the head; the default is the paper's."""
-    residual: bool | None = None
-    """Shortcuts around blocks; the default is the paper's."""
-    stem: Literal["auto", "imagenet", "cifar"] | None = None
-    """First layers, where the network has a choice: auto goes by the image size."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The network's own options, as NAME VALUE (see kcnn show): width 256 depth 3."""
-    cache: str | None = None
-    """Keep image files decoded and resized: memory, or a folder. From the second epoch on (from
-    the second run on, in a folder) reading them costs next to nothing."""
-    skip_bad: bool = False
-    """Go on without unreadable image files instead of listing them and stopping."""
-    histograms: bool = False
-    """Write weight histograms for TensorBoard at every epoch."""
-    name: str | None = None
-    """The run's folder below `logs`; the default is made of data, model and time."""
-    logs: str = "logs"
-    """Root folder of runs, which TensorBoard's --logdir takes."""
+    model: str = field(
+        "lenet5",
+        "Network: a name of `kcnn list`, or FILE.py:NAME for one of your own.",
+        checks.text,
+    )
+    data: str = field(
+        "digits",
+        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file or a folder of class "
+        "folders.",
+        checks.text,
+        role="free",
+    )
+    epochs: int | None = field(
+        None, "Passes over the training split.", checks.whole(1), role="length"
+    )
+    batch_size: int | None = field(None, "Images per step.", checks.whole(1))
+    optimizer: Optimizer | None = field(
+        None,
+        "sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay.",
+        checks.choice(Optimizer),
+    )
+    learning_rate: float | None = field(
+        None, "Peak learning rate.", checks.between(1e-12, math.inf, "a number above 0")
+    )
+    schedule: Schedule | None = field(
+        None,
+        "Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4.",
+        checks.choice(Schedule),
+    )
+    warmup: float | None = field(
+        None,
+        "Epochs over which the learning rate rises linearly from 0; parts of epochs count.",
+        checks.between(0, math.inf, "a number of epochs from 0 up"),
+    )
+    momentum: float | None = field(
+        None,
+        "Of momentum and nesterov (default 0.9) and rmsprop (0), in [0, 1).",
+        checks.between(0, 1, "a number from 0 up to, not including, 1"),
+    )
+    weight_decay: float | None = field(
+        None,
+        "Decoupled: each step takes rate x decay x weight away; not from biases and BatchNorm.",
+        checks.between(0, math.inf, "a number from 0 up"),
+    )
+    label_smoothing: float = field(
+        0.0,
+        "Share of the label spread evenly over all classes (Szegedy et al. 2016), in [0, 1).",
+        checks.between(0, 1, "a number from 0 up to, not including, 1"),
+    )
+    mixup: float = field(
+        0.0,
+        "Alpha of mixup (Zhang et al. 2018); 0 is off.",
+        checks.between(0, math.inf, "a number from 0 up (0 is off)"),
+    )
+    cutmix: float = field(
+        0.0,
+        "Alpha of CutMix (Yun et al. 2019); 0 is off.",
+        checks.between(0, math.inf, "a number from 0 up (0 is off)"),
+    )
+    augment: Augment = field(
+        "auto",
+        "Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none.",
+        checks.choice(Augment),
+    )
+    validation: float = field(
+        0.1,
+        "Share of the training images to choose on, in (0, 1), or a number of images from 1 up.",
+        checks.validation,
+    )
+    seed: int = field(
+        0,
+        "Of everything random: weights, split, order, augmentation, dropout.",
+        checks.whole(0, 2**31, "a whole number from 0 to 2^31 - 1"),
+    )
+    split_seed: int | None = field(
+        None,
+        "Of the split alone, to compare seeds on the same validation images; the default is seed.",
+        checks.whole(0),
+    )
+    precision: Precision | None = field(
+        None,
+        "Numbers that layers compute in (float32); auto: 16 bits where that is faster here.",
+        checks.choice(Precision),
+    )
+    jit: bool = field(False, "Compile the training step with XLA.", checks.switch)
+    steps_per_execution: int | None = field(
+        None,
+        "Steps that run in one graph; callbacks see such groups. The default fuses short steps.",
+        checks.whole(1),
+    )
+    early_stopping: int | None = field(
+        None, "Stop after so many epochs without a lower validation loss.", checks.whole(1)
+    )
+    select: Select = field(
+        "best",
+        "Weights to keep: of the epoch that was best on checks.validation, or of the last. Weight "
+        "averaging keeps the average.",
+        checks.choice(Select),
+    )
+    swa_start: float | None = field(
+        None,
+        "Stochastic weight averaging from this share of training on, in (0, 1); open: none.",
+        checks.between(1e-12, 1, "a share of training between 0 and 1"),
+    )
+    swa_learning_rate: float | None = field(
+        None,
+        "Learning rate while weights are averaged; the default leaves the schedule alone.",
+        checks.between(1e-12, math.inf, "a number above 0"),
+    )
+    swa_every: int = field(1, "Epochs from one averaged snapshot to the next.", checks.whole(1))
+    swa_anneal: float = field(
+        1.0,
+        "Epochs over which the learning rate goes from the schedule's to swa_learning_rate.",
+        checks.between(0, math.inf, "a number of epochs from 0 up"),
+    )
+    swa_validation: bool = field(
+        False,
+        "Validate the average after each epoch, too, with its own BatchNorm statistics.",
+        checks.switch,
+    )
+    ema: float | None = field(
+        None,
+        "Momentum of an exponential moving average of the weights, in (0, 1), such as 0.99.",
+        checks.between(1e-12, 1, "a momentum between 0 and 1, such as 0.99"),
+    )
+    checkpoint_every: str | None = field(
+        None,
+        "Save all of the training every so many steps (500) or so much time (90 s, 5 min); open: "
+        "at the end of epochs, as often as it costs next to nothing.",
+        checks.period,
+        role="free",
+    )
+    on_nan: OnNan = field(
+        "stop",
+        "When the loss is not finite: stop, or go back one checkpoint with a tenth of the rate.",
+        checks.choice(OnNan),
+        role="free",
+    )
+    image_size: tuple[int, int] | None = field(
+        None,
+        "Height and width the network sees; the default is the data's own where it can.",
+        checks.image_size,
+    )
+    batchnorm: bool | None = field(
+        None, "BatchNorm behind each convolution; the default is the paper's.", checks.switch
+    )
+    dropout: float | None = field(
+        None,
+        "Dropout rate of the head; the default is the paper's.",
+        checks.between(0, 1, "a rate from 0 up to, not including, 1"),
+    )
+    residual: bool | None = field(
+        None, "Shortcuts around blocks; the default is the paper's.", checks.switch
+    )
+    stem: Stem | None = field(
+        None,
+        "First layers, where the network has a choice: auto goes by the image size.",
+        checks.choice(Stem),
+    )
+    options: Mapping[str, Any] = field(
+        {},
+        "The network's own options, as NAME VALUE (see kcnn show): width 256 depth 3.",
+        checks.mapping,
+    )
+    cache: str | None = field(
+        None,
+        "Keep image files decoded and resized: memory, or a folder. From the second epoch on "
+        "(from the second run on, in a folder) reading them costs next to nothing.",
+        checks.text,
+        role="free",
+    )
+    skip_bad: bool = field(
+        False,
+        "Go on without unreadable image files instead of listing them and stopping.",
+        checks.switch,
+        role="free",
+    )
+    histograms: bool = field(
+        False, "Write weight histograms for TensorBoard at every epoch.", checks.switch, role="free"
+    )
+    name: str | None = field(
+        None,
+        "The run's folder below `logs`; the default is made of data, model and time.",
+        checks.folder_name,
+        role="free",
+    )
+    logs: str = field(
+        "logs", "Root folder of runs, which TensorBoard's --logdir takes.", checks.text, role="free"
+    )
 
     def __post_init__(self) -> None:
-        for check in _RANGES:
-            check(self)
-        if self.image_size is not None:
-            object.__setattr__(self, "image_size", tuple(self.image_size))
-        object.__setattr__(self, "options", dict(self.options))
+        check_fields(self, Recipe)
+        if self.swa_start is None and (self.swa_learning_rate or self.swa_validation):
+            raise InputError(
+                "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
+                "swa_start, such as 0.75."
+            )
+        if self.swa_start is not None and self.ema is not None:
+            raise InputError(
+                f"One average at a time: received swa_start={self.swa_start} and ema={self.ema}."
+            )
+
+    def __eq__(self, other: object) -> bool:
+        """The same fields; whether some of them could be open does not matter."""
+        return isinstance(other, Recipe) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment] # options are a dictionary
+
+    def __repr__(self) -> str:
+        """The fields that are not at their defaults."""
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if f.name in ("model", "data") or getattr(self, f.name) not in (f.default, {})
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @property
     def validation_size(self) -> float | int:
@@ -132,7 +264,7 @@ class Recipe:
     @property
     def model_options(self) -> dict[str, Any]:
         """Options for `kcnn.build`: the switches that were set, and the network's own."""
-        switches = {name: getattr(self, name) for name in _SWITCHES}
+        switches = {name: getattr(self, name) for name in SWITCHES}
         given = {name: value for name, value in switches.items() if value is not None}
         if twice := given.keys() & self.options.keys():
             raise InputError(f"Given twice, as a field and in options: {', '.join(twice)}.")
@@ -140,16 +272,16 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data for JSON."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(Recipe)}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
-        """The inverse of `to_dict`.
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; fields that are not given have their defaults.
 
         Raises:
             InputError: A field that no recipe has.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = {f.name for f in dataclasses.fields(Recipe)}
         if unknown := set(fields) - known:
             raise InputError(
                 f"A recipe has no field {', '.join(sorted(unknown))}. Its fields: "
@@ -157,112 +289,15 @@ class Recipe:
             )
         return cls(**fields)
 
+    def identity(self) -> dict[str, Any]:
+        """The fields of which another value would be another training, by name."""
+        return {n: getattr(self, n) for n, d in declarations(Recipe) if d.role == "bits"}
 
-_SWITCHES = ("batchnorm", "dropout", "residual", "stem")
-
-
-def _between(name: str, low: float, high: float, meaning: str) -> Any:
-    def check(recipe: Recipe) -> None:
-        value = getattr(recipe, name)
-        if value is None:
-            return
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not low <= value < high:
-            raise InputError(f"{name} is {meaning}; received {value!r}.")
-
-    return check
+    @staticmethod
+    def older() -> dict[str, Any]:
+        """By name: what a training did that was recorded before that field was there."""
+        return {name: declared.older for name, declared in declarations(Recipe)}
 
 
-def _whole(name: str, low: int) -> Any:
-    def check(recipe: Recipe) -> None:
-        value = getattr(recipe, name)
-        if value is None:
-            return
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise InputError(f"{name} is a whole number from {low} up; received {value!r}.")
-
-    return check
-
-
-def _choice(name: str, allowed: Any) -> Any:
-    def check(recipe: Recipe) -> None:
-        value = getattr(recipe, name)
-        if value is not None and value not in allowed.__args__:
-            choices = ", ".join(allowed.__args__)
-            raise InputError(f"{name} is one of {choices}; received {value!r}.")
-
-    return check
-
-
-def _image_size(recipe: Recipe) -> None:
-    size = recipe.image_size
-    if size is None:
-        return
-    whole = isinstance(size, (tuple, list)) and all(isinstance(side, int) for side in size)
-    if not whole or len(size) != 2 or min(size) < 1:
-        raise InputError(
-            f"image_size is (height, width), two whole numbers from 1 up; received {size!r}."
-        )
-
-
-def _validation(recipe: Recipe) -> None:
-    value = recipe.validation
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (0 < value < 1 or (value >= 1 and value == int(value))):
-        raise InputError(
-            f"validation is a share of the training images between 0 and 1, or a whole number of "
-            f"images; epochs are chosen on it, so that it cannot be 0. Received {value!r}."
-        )
-
-
-def _averaging(recipe: Recipe) -> None:
-    if recipe.swa_start is None and (recipe.swa_learning_rate or recipe.swa_validation):
-        raise InputError(
-            "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
-            "swa_start, such as 0.75."
-        )
-    if recipe.swa_start is not None and recipe.ema is not None:
-        raise InputError(
-            f"One average at a time: received swa_start={recipe.swa_start} and ema={recipe.ema}."
-        )
-
-
-def _folder_name(recipe: Recipe) -> None:
-    name = recipe.name
-    if name is not None and (not name or name in (".", "..") or "/" in name or "\0" in name):
-        raise InputError(f"name is the name of a folder below `logs`; received {name!r}.")
-
-
-_RANGES = (
-    _whole("epochs", 1),
-    _whole("batch_size", 1),
-    _whole("seed", 0),
-    _whole("early_stopping", 1),
-    _whole("steps_per_execution", 1),
-    _whole("swa_every", 1),
-    _between("seed", 0, 2**31, "a whole number from 0 to 2^31 - 1"),
-    _whole("split_seed", 0),
-    _between("learning_rate", 1e-12, math.inf, "a number above 0"),
-    _between("warmup", 0, math.inf, "a number of epochs from 0 up"),
-    _validation,
-    _between("momentum", 0, 1, "a number from 0 up to, not including, 1"),
-    _between("weight_decay", 0, math.inf, "a number from 0 up"),
-    _between("label_smoothing", 0, 1, "a number from 0 up to, not including, 1"),
-    _between("mixup", 0, math.inf, "a number from 0 up (0 is off)"),
-    _between("cutmix", 0, math.inf, "a number from 0 up (0 is off)"),
-    _between("dropout", 0, 1, "a rate from 0 up to, not including, 1"),
-    _choice("optimizer", Optimizer),
-    _choice("schedule", Schedule),
-    _choice("augment", Augment),
-    _choice("precision", Precision),
-    _choice("select", Literal["best", "last"]),
-    _choice("on_nan", Literal["stop", "retry"]),
-    _between("swa_start", 1e-12, 1, "a share of training between 0 and 1"),
-    _between("swa_learning_rate", 1e-12, math.inf, "a number above 0"),
-    _between("swa_anneal", 0, math.inf, "a number of epochs from 0 up"),
-    _between("ema", 1e-12, 1, "a momentum between 0 and 1, such as 0.99"),
-    _averaging,
-    _choice("stem", Literal["auto", "imagenet", "cifar"]),
-    _image_size,
-    _folder_name,
-)
+#: Fields that are options of networks, too.
+SWITCHES = ("batchnorm", "dropout", "residual", "stem")

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import importlib.metadata
 import platform
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcnn.devices.names import device_name
 from kcnn.errors import InputError
+from kcnn.models import registry
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
 from kcnn.storage import files
 from kcnn.storage.files import read_json, write_json
 from kcnn.storage.load_model import load_model
+from kcnn.tasks.task import Task, find
 
 if TYPE_CHECKING:
-    from kcnn.tasks.problem import Problem
+    pass
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,12 @@ class Run:
     """A finished training."""
 
     directory: Path
-    recipe: Recipe  #: without open fields
+    recipe: ResolvedRecipe
     history: dict[str, list[float]]  #: figures by name, one an epoch
     model: keras.Model  #: with the weights that were kept; takes raw images
     result: dict[str, Any]  #: what `result.json` holds
     data: dict[str, Any]  #: what `recipe.json` says of the data
+    task: Task
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -41,8 +47,9 @@ class Run:
 
     @property
     def test_metrics(self) -> dict[str, float]:
-        """Loss and accuracy on the test split."""
-        return {"loss": self.result["test_loss"], "accuracy": self.result["test_accuracy"]}
+        """Loss and the task's figures on the test split."""
+        names = ["loss", *(figure.name for figure in self.task.figures)]
+        return {name: self.result[f"test_{name}"] for name in names}
 
 
 @dataclass(frozen=True)
@@ -93,13 +100,14 @@ class RunDirectory:
     def metrics(self) -> Path:
         return self.path / "metrics.csv"
 
-    def write_recipe(self, recipe: Recipe, problem: Problem) -> None:
-        """Write what repeats the run: recipe, data and versions."""
+    def write_recipe(self, recipe: Recipe, task: str, data: dict[str, Any]) -> None:
+        """Write what repeats the run: recipe, task, data and versions."""
         write_json(
             self.path / "recipe.json",
             {
                 "recipe": recipe.to_dict(),
-                "data": problem.description(),
+                "task": task,
+                "data": data,
                 "versions": versions(),
                 "device": device_name(),
             },
@@ -127,8 +135,12 @@ class RunDirectory:
                 path.rename(path.with_name(f"{path.stem}-{epochs}-epochs{path.suffix}"))
 
 
-def load_run(directory: str | Path) -> Run:
+def load_run(directory: str | Path, *, task: str | Task | None = None) -> Run:
     """A finished run, read back from its directory.
+
+    Args:
+        directory: Of the run.
+        task: Where the run is of a task of the caller's own.
 
     Raises:
         InputError: The directory is not that of a finished run, its network was not saved, or a
@@ -152,12 +164,35 @@ def load_run(directory: str | Path) -> Run:
     model = load_model(path / "model.keras")
     return Run(
         directory=path,
-        recipe=Recipe.from_dict(recorded["recipe"]),
+        recipe=ResolvedRecipe.recorded(recorded["recipe"]),
         history=_read_history(path / "metrics.csv"),
         model=model,
         result=result,
         data=recorded["data"],
+        task=task_of(recorded, task),
     )
+
+
+def task_of(recorded: Mapping[str, Any], given: str | Task | None = None) -> Task:
+    """The task of a run: the one given; else by its name, or by its network.
+
+    Args:
+        recorded: What `recipe.json` holds.
+        given: By the caller.
+
+    Raises:
+        InputError: Nothing knows it.
+    """
+    name, model = recorded.get("task"), recorded["recipe"]["model"]
+    try:
+        return find(given or name)
+    except InputError:
+        if given is None and not model.startswith("own: "):
+            with contextlib.suppress(InputError):  # what is missing is the task
+                entry = registry.lookup(model)
+                if entry.task_name == name:
+                    return find(entry.task)
+        raise
 
 
 def versions() -> dict[str, str]:

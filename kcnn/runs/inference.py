@@ -1,4 +1,4 @@
-"""Classes of image files by a trained run; its test split evaluated again."""
+"""Predictions for image files by a trained run; its test split evaluated again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from kcnn.data import Data, load_data, load_image
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
 from kcnn.runs.directory import Run
-from kcnn.tasks.evaluate import Evaluation, evaluate_model
-from kcnn.tasks.inputs import as_problem
-from kcnn.tasks.objective import Prediction, probabilities
+from kcnn.tasks.task import Evaluation
 
 
 def predict(
@@ -26,8 +24,8 @@ def predict(
     *,
     batch_size: int | None = None,
     console: Console | None = None,
-) -> list[Prediction]:
-    """Classify image files, read and resized as in training.
+) -> list[Any]:
+    """What the run says of image files, read and resized as in training.
 
     The next batch is decoded while the network works on one.
 
@@ -37,19 +35,20 @@ def predict(
         batch_size: Images that the network takes at once; None chooses by its memory.
         console: A terminal there shows how far it is.
 
+    Returns:
+        The task's predictions, such as `kcnn.tasks.classification.Prediction`, one an image.
+
     Raises:
         InputError: The first file that is missing or no image; a batch size below 1.
     """
-    size = _batch_size(run, batch_size)
-    batches = -(-len(images) // size)
-    outputs = forward(run.model, batches)
-    decoded = _decoded(images, run.model.input_shape[1:], size)
-    rows = [
-        row
-        for batch in progress(decoded, "predicting", batches, console)
-        for row in probabilities(run.model, outputs(batch))
-    ]
-    return [_prediction(Path(p), row, run) for p, row in zip(images, rows, strict=True)]
+    size, paths = _batch_size(run, batch_size), [Path(image) for image in images]
+    batches = -(-len(paths) // size)
+    outputs, found = forward(run.model, batches), []
+    decoded = _decoded(paths, run.model.input_shape[1:], size)
+    for batch in progress(decoded, "predicting", batches, console):
+        of_batch = paths[len(found) : len(found) + len(batch)]
+        found += run.task.predictions(run.model, outputs(batch), of_batch, run.class_names)
+    return found
 
 
 def _decoded(
@@ -95,15 +94,16 @@ def evaluate_run(
         data = _own_data(run)
     elif isinstance(data, str):
         data = load_data(data, seed=run.recipe.seed_of_split)
-    problem = as_problem(data, run.recipe)
+    problem = run.task.problem(data, run.recipe, run.model)
     if problem.class_names != run.class_names:
         raise InputError(
             f"The run knows the classes {', '.join(run.class_names)}; the data "
             f"{problem.name!r} has {', '.join(problem.class_names)}."
         )
     model = run.model
-    size, outputs = model.input_shape[1:3], model.output_shape[-1]
-    return evaluate_model(model, problem.evaluation("test", images, size, outputs), console=console)
+    targets = run.task.targets(problem, model.output_shape[-1])
+    batches = problem.evaluation("test", images, model.input_shape[1:3], targets)
+    return run.task.evaluate(model, batches, console)
 
 
 def _own_data(run: Run) -> Data:
@@ -134,10 +134,3 @@ def _batch_size(run: Run, given: int | None) -> int:
     if given < 1:
         raise InputError(f"batch_size is a whole number from 1 up; received {given}.")
     return given
-
-
-def _prediction(path: Path, row: Any, run: Run) -> Prediction:
-    order = np.argsort(-row, kind="stable")
-    ranked = {run.class_names[index]: float(row[index]) for index in order}
-    best = run.class_names[order[0]]
-    return Prediction(path, best, ranked[best], ranked)

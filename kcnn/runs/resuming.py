@@ -8,12 +8,13 @@ from typing import Any
 
 from kcnn.callbacks.checkpoint.files import newest
 from kcnn.errors import InputError
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.storage.files import read_json
-from kcnn.tasks.problem import Problem
+from kcnn.tasks.problem import Problem, description
 
 
-def recorded(path: Path) -> tuple[Recipe, dict[str, Any]]:
+def recorded(path: Path) -> tuple[ResolvedRecipe, dict[str, Any]]:
     """The recipe of a run directory, and all that is recorded beside it.
 
     Raises:
@@ -29,7 +30,8 @@ def recorded(path: Path) -> tuple[Recipe, dict[str, Any]]:
         )
     content = read_json(path / "recipe.json")
     try:
-        recipe = Recipe.from_dict(content["recipe"] | {"name": path.name, "logs": str(path.parent)})
+        place = {"name": path.name, "logs": str(path.parent)}
+        recipe = ResolvedRecipe.recorded(content["recipe"] | place)
     except (KeyError, TypeError) as error:
         raise InputError(f"{str(path / 'recipe.json')!r} is no recipe of a run.") from error
     return recipe, content
@@ -83,7 +85,7 @@ def refuse_other_data(path: Path, recorded: dict[str, Any], problem: Problem) ->
     Raises:
         InputError: With all differences.
     """
-    found = problem.description()
+    found = description(problem)
     names = ("fingerprint", "images", "class_names", "image_shape")
     found = json.loads(json.dumps({name: found[name] for name in names}))
     differences = [

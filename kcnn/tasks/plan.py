@@ -1,4 +1,4 @@
-"""The network that a recipe trains: built to the data, with raw images going in."""
+"""Which images a network sees: decided before anything is built."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kcnn.models.build import Card, card
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
 from kcnn.tasks.problem import Problem
+from kcnn.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -25,39 +26,47 @@ class Plan:
     macs: int  #: multiply-accumulates of one image
 
 
-def plan(recipe: Recipe, problem: Problem) -> Plan:
+def plan(entry: registry.Entry, recipe: Recipe, problem: Problem, outputs: int) -> Plan:
     """Decide the image size: the recipe's, else the data's own, else the network's default.
 
+    Args:
+        entry: The recipe's network.
+        recipe: Its options and image size.
+        problem: Whose images go in.
+        outputs: Of the network.
+
     Raises:
-        InputError: The network does not take the recipe's size; unknown model or option.
+        InputError: The network does not take the recipe's size; an unknown option.
     """
-    entry = registry.lookup(recipe.model)
-    height, width, _ = problem.image_shape
+    height, width, channels = problem.image_shape
     default = entry.input_shape[:2]
+
+    def found(size: tuple[int, int]) -> Card:
+        return known_card(entry, recipe, (*size, channels), outputs)
+
     if height is None or width is None:  # photographs: the pipeline fits them
-        found = known_card(recipe, problem, recipe.image_size or default)
-        return Plan(found.input_shape, None, found.macs)
-    if recipe.image_size:
-        found = known_card(recipe, problem, recipe.image_size)
-    else:
-        try:
-            found = known_card(recipe, problem, (height, width))
-        except GeometryError:
-            found = known_card(recipe, problem, default)
-    resized = found.input_shape[:2] != (height, width)
-    return Plan(found.input_shape, (height, width) if resized else None, found.macs)
+        card = found(recipe.image_size or default)
+        return Plan(card.input_shape, None, card.macs)
+    try:
+        card = found(recipe.image_size or (height, width))
+    except GeometryError:
+        if recipe.image_size:
+            raise
+        card = found(default)
+    resized = card.input_shape[:2] != (height, width)
+    return Plan(card.input_shape, (height, width) if resized else None, card.macs)
 
 
-def known_card(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> Card:
-    """The card of the recipe's network on images of `size`; computed once.
+def known_card(
+    entry: registry.Entry, recipe: Recipe, input_shape: tuple[int, int, int], outputs: int
+) -> Card:
+    """The card of the recipe's network on images of that shape; computed once.
 
     Raises:
         GeometryError: It does not take them.
     """
-    shape = (*size, problem.image_shape[2])
-    builder = registry.lookup(recipe.model).builder
     found = _card_or_error(
-        builder, recipe.model, shape, problem.outputs, json.dumps(recipe.model_options)
+        entry.builder, recipe.model, input_shape, outputs, json.dumps(recipe.model_options)
     )
     if isinstance(found, GeometryError):
         raise found.with_traceback(None)  # of the last time
@@ -66,7 +75,11 @@ def known_card(recipe: Recipe, problem: Problem, size: tuple[int, int]) -> Card:
 
 @lru_cache(maxsize=256)
 def _card_or_error(
-    builder: Callable, model: str, shape: tuple[int, int, int], classes: int, options: str
+    builder: Callable[..., keras.Model],
+    model: str,
+    shape: tuple[int, int, int],
+    outputs: int,
+    options: str,
 ) -> Card | GeometryError:
     """The card, or why there is none, kept for the next training.
 
@@ -74,7 +87,7 @@ def _card_or_error(
     """
     del builder
     try:
-        return card(model, input_shape=shape, classes=classes, **json.loads(options))
+        return card(model, input_shape=shape, classes=outputs, **json.loads(options))
     except GeometryError as error:
         return error
 
@@ -99,7 +112,7 @@ def as_functional(model: keras.Model, problem: Problem) -> keras.Model:
     return keras.Model(inputs, model(inputs), name=model.name)
 
 
-def own_plan(model: keras.Model, problem: Problem) -> Plan:
+def own_plan(task: Task, model: keras.Model, problem: Problem) -> Plan:
     """The plan for a model of the user's own: its images as they are.
 
     Raises:
@@ -112,13 +125,7 @@ def own_plan(model: keras.Model, problem: Problem) -> Plan:
             f"The model takes inputs of shape {expected}; the data's images are {found}. Build "
             f"it with input_shape={found}, or resize the images."
         )
-    outputs = model.output_shape[-1]
-    if outputs not in (problem.outputs, problem.classes):
-        allowed = f"{problem.classes}{' or 1' if problem.outputs == 1 else ''}"
-        raise InputError(
-            f"The model has {outputs} outputs; the data has {problem.classes} classes. Build it "
-            f"with {allowed} outputs."
-        )
+    task.check(model, problem)
     height, width, channels = (a or b for a, b in zip(expected, found, strict=True))
     if height is None or width is None:
         raise InputError(

@@ -1,63 +1,92 @@
-"""A classification problem, ready to be read by a training."""
+"""A problem, ready to be read by a training: three splits, and what is to be learned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from kcnn.data import Feed
+from kcnn.data.batches.feed import Feed
+from kcnn.data.batches.targets import Targets
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 
 #: The three splits and their jobs: fit, choose, report.
 PARTS = ("train", "validation", "test")
 
+Size = tuple[int, int]
 
-@dataclass(frozen=True)
-class Problem:
-    """A classification problem, ready to be read."""
 
-    name: str
-    image_shape: tuple[int | None, int | None, int]  #: (H, W, C); None: photographs
-    class_names: tuple[str, ...]
-    sizes: Mapping[str, int]  #: images in train, validation, test
-    provenance: str
-    fingerprint: str
-    batch_size: int | None  #: of a stream that is batched already
-    #: (H, W) the network sees -> mean (C,), variance (C,) of the training split
-    statistics: Callable[[tuple[int, int]], tuple[np.ndarray, np.ndarray]]
-    #: recipe -> steps of an epoch
-    steps: Callable[[Recipe], int]
-    #: (recipe, (H, W), outputs, start) -> the feed of the steps from `start` on, without end
-    training: Callable[[Recipe, tuple[int, int], int, int], Feed]
-    #: (split, batch size, (H, W), outputs) -> batches in stored order
-    evaluation: Callable[[str, int, tuple[int, int], int], tf.data.Dataset]
-
-    #: (recipe, (H, W), progress): decode image files into `recipe.cache`; None: there are no files
-    fill_cache: Callable[[Recipe, tuple[int, int], Callable[[int], None]], None] | None = None
-    source: str | None = None  #: what `load_data` takes to give it again
-
-    def description(self) -> dict[str, Any]:
-        """What a run directory keeps of it."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "provenance": self.provenance,
-            "fingerprint": self.fingerprint,
-            "images": dict(self.sizes),
-            "image_shape": self.image_shape,
-            "class_names": self.class_names,
-        }
+class Problem(Protocol):
+    """What a training reads. Two kinds: `StoredProblem` and `StreamProblem`."""
 
     @property
-    def classes(self) -> int:
-        """Number of classes, from 2 up."""
-        return len(self.class_names)
+    def name(self) -> str:
+        """What reports call it."""
 
     @property
-    def outputs(self) -> int:
-        """Outputs of a network for it: two classes need one."""
-        return 1 if self.classes == 2 else self.classes
+    def image_shape(self) -> tuple[int | None, int | None, int]:
+        """(H, W, C); None where images differ."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their numbers; empty where there are none."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Images in train, validation and test."""
+
+    @property
+    def provenance(self) -> str:
+        """One line: where the images come from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all the data."""
+
+    @property
+    def source(self) -> str | None:
+        """What `load_data` takes to give it again; None for data of the caller's own."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Of data that are batched already."""
+
+    @property
+    def is_files(self) -> bool:
+        """Whether images are files, which the pipeline decodes, fits, and may cache."""
+
+    def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (C,) of the training split at the size that the network sees."""
+
+    def steps(self, recipe: Recipe) -> int:
+        """Steps of an epoch."""
+
+    def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
+        """The feed of the steps from `start` on, without end."""
+
+    def evaluation(
+        self, part: str, batch_size: int, size: Size, targets: Targets
+    ) -> tf.data.Dataset:
+        """Batches (images, targets) of a split, in stored order."""
+
+    def fill_cache(self, recipe: Recipe, size: Size, progress: Callable[[int], None]) -> None:
+        """Decode image files into `recipe.cache`.
+
+        Raises:
+            InputError: The images are no files.
+        """
+
+
+def description(problem: Problem) -> dict[str, Any]:
+    """What a run directory keeps of a problem."""
+    return {
+        "name": problem.name,
+        "source": problem.source,
+        "provenance": problem.provenance,
+        "fingerprint": problem.fingerprint,
+        "images": dict(problem.sizes),
+        "image_shape": problem.image_shape,
+        "class_names": problem.class_names,
+    }

@@ -1,23 +1,42 @@
-"""Evaluations and predictions on the terminal."""
+"""Figures, evaluations and predictions of any task on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.tasks.evaluate import Evaluation
-from kcnn.tasks.objective import Prediction
+from kcnn.tasks.task import Evaluation, Task
 
 
-def class_table(accuracy: Mapping[str, float | None], most: int = 20) -> Table:
-    """Accuracy by class as numbers and bars; of many classes, the worst."""
-    known = {name: value for name, value in accuracy.items() if value is not None}
-    title = "Test accuracy by class"
+def print_evaluation(
+    console: Console, task: Task, evaluation: Evaluation, class_names: Sequence[str]
+) -> None:
+    """The task's figures on a line, and its tables."""
+    parts = [
+        f"test {figure.label} [bold green]{figure.text(evaluation.figures[figure.name])}[/]"
+        for figure in task.figures
+    ]
+    loss, images = f"loss {evaluation.loss:.4f}", f"{evaluation.images:,} images"
+    console.print(", ".join([*parts, loss, images]))
+    for table in task.tables(evaluation.details(class_names)):
+        console.print(table)
+
+
+def print_predictions(console: Console, task: Task, predictions: Sequence[Any], top: int) -> None:
+    """One line an image, however long its path."""
+    for line in task.lines(predictions, top):
+        console.print(line, soft_wrap=True)
+
+
+def bars(shares: Mapping[str, float | None], title: str, most: int = 20) -> Table:
+    """Shares by name as numbers and bars; of many, the worst."""
+    known = {name: value for name, value in shares.items() if value is not None}
     if len(known) > most:
-        title = f"Test accuracy by class: the {most} worst of {len(known)}"
+        title = f"{title}: the {most} worst of {len(known)}"
         known = dict(sorted(known.items(), key=lambda item: item[1])[:most])
     table = Table.grid(padding=(0, 2))
     table.title, table.title_justify = title, "left"
@@ -29,28 +48,13 @@ def class_table(accuracy: Mapping[str, float | None], most: int = 20) -> Table:
     return table
 
 
-def print_evaluation(
-    console: Console, evaluation: Evaluation, class_names: tuple[str, ...]
-) -> None:
-    """Loss, accuracy and accuracy by class."""
-    console.print(
-        f"test accuracy [bold green]{evaluation.accuracy:.2%}[/], loss {evaluation.loss:.4f}, "
-        f"{evaluation.images:,} images"
-    )
-    per_class = zip(class_names, evaluation.accuracy_per_class, strict=True)
-    console.print(class_table(dict(per_class)))
-
-
-def print_predictions(console: Console, predictions: Sequence[Prediction], top: int) -> None:
-    """One line an image, however long its path: the most probable classes."""
-    rows = []
-    for prediction in predictions:
-        ranked = list(prediction.probabilities.items())[: max(top, 1)]
-        named = [f"{name} {probability:.1%}" for name, probability in ranked]
-        rows.append([str(prediction.path), *named])
+def columns(rows: Sequence[Sequence[str]]) -> list[Text]:
+    """Rows of cells below each other; the second column stands out."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         line = Text("  ".join(cells).rstrip())
         line.stylize("bold green", widths[0] + 2, widths[0] + 2 + widths[1])
-        console.print(line, soft_wrap=True)
+        lines.append(line)
+    return lines

@@ -1,4 +1,4 @@
-"""Batched `tf.data` of the user's own, surveyed and brought to kcnn's form."""
+"""A problem that batched `tf.data` of the user's own poses: surveyed, in kcnn's form."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from kcnn.data import Feed
+from kcnn.data.batches.targets import Targets
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
-from kcnn.tasks.problem import PARTS, Problem
+from kcnn.tasks.problem import PARTS, Size
 
 
 @dataclass
-class _Survey:
+class Survey:
     """What one pass over a stream finds."""
 
     steps: int = 0
@@ -27,10 +28,73 @@ class _Survey:
     squares: Any = 0.0
 
 
-def from_streams(
-    streams: Mapping[str, tf.data.Dataset], recipe: Recipe, outputs: int | None
-) -> Problem:
-    """The problem that batched datasets of the user's own pose; each is read once to survey it.
+@dataclass(frozen=True, eq=False)
+class StreamProblem:
+    """Streams of batches, each read once to survey it; an epoch's batches are their own affair."""
+
+    streams: Mapping[str, tf.data.Dataset]
+    surveys: Mapping[str, Survey]
+    class_names: tuple[str, ...]
+
+    name = "tf.data"
+    provenance = "a tf.data.Dataset of the user's own"
+    fingerprint = "none: a stream"
+    source = None
+    is_files = False
+
+    @property
+    def image_shape(self) -> tuple[int | None, int | None, int]:
+        return tuple(self.streams["train"].element_spec[0].shape[1:])
+
+    @property
+    def labels(self) -> tf.TensorSpec:
+        """Of the training stream."""
+        return self.streams["train"].element_spec[1]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {p: self.surveys[p].images if p in self.surveys else 0 for p in PARTS}
+
+    @property
+    def batch_size(self) -> int:
+        train = self.surveys["train"]
+        return -(-train.images // train.steps)
+
+    def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (C,) of the training stream."""
+        seen = self.surveys["train"]
+        mean = seen.total / seen.pixels
+        variance = seen.squares / seen.pixels - mean**2
+        return mean.astype("float32"), np.where(variance > 1e-12, variance, 1.0).astype("float32")
+
+    def steps(self, recipe: Recipe) -> int:
+        """Batches of the training stream."""
+        return self.surveys["train"].steps
+
+    def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
+        """The stream, repeated; of the epoch in which `start` lies the rest."""
+        batches = self._with(targets, "train").repeat().skip(start % self.steps(recipe))
+        return Feed(batches, (), _as_it_is, ("stream",), "CPU:0")
+
+    def evaluation(
+        self, part: str, batch_size: int, size: Size, targets: Targets
+    ) -> tf.data.Dataset:
+        """The stream of a split."""
+        return self._with(targets, part)
+
+    def fill_cache(self, recipe: Recipe, size: Size, progress: Callable[[int], None]) -> None:
+        """Refused: a stream is cached by its own `cache()`."""
+        raise InputError(
+            f"cache={recipe.cache!r} keeps image files decoded; the data {self.name!r} are no "
+            f"files. Leave it out."
+        )
+
+    def _with(self, targets: Targets, part: str) -> tf.data.Dataset:
+        return self.streams[part].map(lambda x, y: (x, targets(y)))
+
+
+def surveyed(streams: Mapping[str, tf.data.Dataset], recipe: Recipe) -> dict[str, Survey]:
+    """What is in each stream, read once.
 
     Raises:
         InputError: No validation stream; options that only arrays can honour; streams that are
@@ -41,35 +105,7 @@ def from_streams(
         raise InputError("Epochs are chosen on validation data: give a 'validation' dataset, too.")
     for part, stream in streams.items():
         _check_stream(part, stream)
-    surveys = {part: _survey(part, stream) for part, stream in streams.items()}
-    images, labels = streams["train"].element_spec
-    found = 1 + max(survey.largest_label for survey in surveys.values())
-    classes = labels.shape[-1] if _is_one_hot(labels) else max(outputs or 0, found, 2)
-
-    def encode(part: str, width: int) -> tf.data.Dataset:
-        encoder = _encoder(labels, classes, width)
-        return streams[part].map(lambda x, y: (x, encoder(y)))
-
-    def training(recipe: Recipe, size: tuple[int, int], width: int, start: int) -> Feed:
-        del recipe, size
-        # An epoch's batches are the stream's own affair: of the last one only the rest is skipped.
-        batches = encode("train", width).repeat().skip(start % surveys["train"].steps)
-        return Feed(batches, (), _as_it_is, ("stream",), "CPU:0")
-
-    train = surveys["train"]
-    return Problem(
-        name="tf.data",
-        image_shape=tuple(images.shape[1:]),
-        class_names=tuple(str(label) for label in range(classes)),
-        sizes={part: surveys[part].images if part in surveys else 0 for part in PARTS},
-        provenance="a tf.data.Dataset of the user's own",
-        fingerprint="none: a stream",
-        batch_size=-(-train.images // train.steps),
-        statistics=lambda size: _moments(train),
-        steps=lambda recipe: surveys["train"].steps,
-        training=training,
-        evaluation=lambda part, batch_size, size, width: encode(part, width),
-    )
+    return {part: _survey(part, stream) for part, stream in streams.items()}
 
 
 def _as_it_is(element: Any, resident: tuple) -> Any:
@@ -90,12 +126,8 @@ def _check_stream(part: str, stream: tf.data.Dataset) -> None:
         )
 
 
-def _is_one_hot(labels: tf.TensorSpec) -> bool:
-    return labels.shape.rank == 2 and labels.shape[-1] not in (1, None)
-
-
-def _survey(part: str, stream: tf.data.Dataset) -> _Survey:
-    seen = _Survey()
+def _survey(part: str, stream: tf.data.Dataset) -> Survey:
+    seen = Survey()
     for images, labels in stream.as_numpy_iterator():
         values = images.astype("float64")
         if not np.isfinite(values).all():
@@ -109,23 +141,6 @@ def _survey(part: str, stream: tf.data.Dataset) -> _Survey:
     if not seen.images:
         raise InputError(f"The {part!r} dataset is empty.")
     return seen
-
-
-def _moments(seen: _Survey) -> tuple[np.ndarray, np.ndarray]:
-    mean = seen.total / seen.pixels
-    variance = seen.squares / seen.pixels - mean**2
-    return mean.astype("float32"), np.where(variance > 1e-12, variance, 1.0).astype("float32")
-
-
-def _encoder(labels: tf.TensorSpec, classes: int, width: int) -> Callable[[Any], Any]:
-    def encode(y: Any) -> Any:
-        if _is_one_hot(labels):
-            y = tf.cast(y, tf.float32)
-            return y[:, 1:] if width == 1 else y
-        y = tf.reshape(y, [-1])
-        return tf.cast(y, tf.float32)[:, None] if width == 1 else tf.one_hot(y, classes)
-
-    return encode
 
 
 def _refuse_options(recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from kcnn.tasks.plan import Plan
 from kcnn.tasks.problem import Problem
 
 
-def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:
+def build_network(recipe: Recipe, problem: Problem, plan: Plan, outputs: int) -> keras.Model:
     """The recipe's network behind resizing and normalisation: raw images (N, H, W, C) in."""
     height, width, channels = plan.input_shape
     mean, variance = problem.statistics((height, width))
@@ -30,7 +30,7 @@ def build_network(recipe: Recipe, problem: Problem, plan: Plan) -> keras.Model:
     return build(
         recipe.model,
         input_shape=(*raw, channels),
-        classes=problem.outputs,
+        classes=outputs,
         preprocessing=preprocessing,
         **recipe.model_options,
     )

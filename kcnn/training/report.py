@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,39 +13,37 @@ from kcnn.devices.names import device_name
 from kcnn.graph.cost import cost
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import versions
-from kcnn.tasks.show import class_table
+from kcnn.startup import keras
+from kcnn.tasks.plan import Plan
+from kcnn.tasks.problem import Problem
+from kcnn.tasks.task import Task, ranking
 from kcnn.terminal import shape_text, si
-
-if TYPE_CHECKING:
-    import keras
-
-    from kcnn.tasks.plan import Plan
-    from kcnn.tasks.problem import Problem
+from kcnn.training.setup import Setup
 
 
-def header(task: Any, model: keras.Model, start: int) -> None:
+def header(console: Console, setup: Setup, model: keras.Model, directory: Path, start: int) -> None:
     """What is about to be trained, on what, where it goes, and from which step on."""
-    counts, recipe, problem = cost(model), task.recipe, task.problem
+    counts, recipe, problem = cost(model), setup.recipe, setup.problem
     rows = {
         "model": f"{model.name}  {counts.parameters:,} parameters, {si(counts.macs)} MACs an image",
-        "data": f"{problem.name}  {_sizes(problem)}; {problem.classes} classes",
+        "data": f"{problem.name}  {_sizes(problem)}; {setup.task.describe(problem)}",
         "": problem.provenance,
-        "images": _images(problem, task.plan),
+        "images": _images(problem, setup.plan),
         "recipe": _recipe_line(recipe),
         "device": device_name(),
-        "steps": _steps(recipe, task.why_precision),
-        "run": str(task.directory.path),
+        "steps": _steps(recipe, setup.why_precision),
+        "run": str(directory),
     }
     if start:
-        epoch, total = start // task.steps, recipe.epochs * task.steps
+        epoch, total = start // setup.steps, recipe.epochs * setup.steps
         rows["resumed"] = f"behind step {start:,} of {total:,}, in epoch {epoch + 1}"
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold cyan")
     grid.add_column(overflow="fold")
     for title, text in rows.items():
         grid.add_row(title, text)
-    task.console.print(grid)
-    task.console.print()
+    console.print(grid)
+    console.print()
 
 
 def changed_versions(console: Console, recorded: Mapping[str, Any]) -> None:
@@ -66,17 +64,13 @@ def _steps(recipe: Recipe, why_precision: str) -> str:
     return ", ".join(parts + ["XLA"] * recipe.jit)
 
 
-def results(
-    console: Console, result: Mapping[str, Any], class_names: tuple[str, ...], directory: Path
-) -> None:
-    """The closing table: test figures, accuracy of each class, speed."""
+def results(console: Console, task: Task, result: Mapping[str, Any], directory: Path) -> None:
+    """The closing tables: figures on test and validation, what was kept, speed; the task's own."""
     table = Table(title="Result", title_justify="left", show_header=False)
     table.add_column(style="bold cyan")
     table.add_column(justify="right")
-    if result["test_accuracy"] is not None:
-        table.add_row("test accuracy", f"[bold green]{result['test_accuracy']:.2%}[/]")
-        table.add_row("test loss", f"{result['test_loss']:.4f}")
-    table.add_row("validation accuracy", f"{result['validation_accuracy']:.2%}")
+    for title, text in _figures(task, result):
+        table.add_row(title, text)
     kept = f"epoch {result['kept_epoch']} of {result['epochs']}"
     if snapshots := result.get("averaged_snapshots"):
         kept = f"average of {snapshots} snapshots"
@@ -87,10 +81,26 @@ def results(
     console.print()
     console.print(table)
     console.print()
-    if per_class := result.get("test_accuracy_per_class"):
-        console.print(class_table(per_class))
+    for own in task.tables(_details(result)):
+        console.print(own)
         console.print()
     console.print(f"Look inside:  tensorboard --logdir {directory.parent}")
+
+
+def _figures(task: Task, result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for figure in ranking(task):
+        if (value := result[f"test_{figure.name}"]) is not None:
+            text = figure.text(value)
+            first = figure is task.figures[0]
+            yield f"test {figure.label}", f"[bold green]{text}[/]" if first else text
+    for figure in task.figures:
+        value = result[f"validation_{figure.name}"]
+        yield f"validation {figure.label}", figure.text(value)
+
+
+def _details(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the task's evaluation added to the result."""
+    return {name.removeprefix("test_"): v for name, v in result.items() if name.startswith("test_")}
 
 
 def recipe_markdown(recipe: Recipe) -> str:
@@ -134,7 +144,7 @@ def _images(problem: Problem, plan: Plan) -> str:
     shape = shape_text(plan.input_shape)
     if plan.resized_from:
         return f"{shape_text(plan.resized_from)} resized to {shape} inside the model"
-    if problem.image_shape[0] is None:
+    if problem.is_files:
         return f"{shape}, resized and cropped from photographs"
     return shape
 

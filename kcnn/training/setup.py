@@ -1,172 +1,169 @@
-"""A training that is decided in all parts, from its first step or from a checkpoint."""
+"""All that is decided of a training, before anything is built or written."""
 
 from __future__ import annotations
 
-import random
-import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import dataclasses
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from kcnn import startup
-from kcnn.callbacks import ExactCheckpoint
-from kcnn.data import Feed, feed_batches
-from kcnn.errors import NonFiniteError
+from kcnn import terminal
+from kcnn.data import Data, Feed, feed_batches, load_data, preflight
+from kcnn.data.batches.targets import Targets
+from kcnn.devices import precision
+from kcnn.errors import InputError
+from kcnn.models import registry
+from kcnn.recipes.defaults import ResolvedRecipe, resolve
+from kcnn.recipes.families import OTHERS
 from kcnn.recipes.recipe import Recipe
-from kcnn.runs.directory import Run, RunDirectory
 from kcnn.startup import keras, tf
-from kcnn.tasks import objective
-from kcnn.tasks.evaluate import evaluate_model
-from kcnn.tasks.plan import Plan
-from kcnn.tasks.problem import Problem
-from kcnn.training import network, report
-from kcnn.training.attempt import Attempt
-from kcnn.training.loop import optimizers
-from kcnn.training.loop.engine import Engine, engine
-from kcnn.training.retry import RateScale
-
-#: Fields that may differ when a run goes on: where it is written, how often, what is shown.
-_FREE = {"epochs", "name", "logs", "data", "checkpoint_every", "on_nan", "histograms", "cache",
-         "skip_bad"}  # fmt: skip
+from kcnn.tasks.plan import Plan, as_functional, own_plan, plan
+from kcnn.tasks.problem import Problem, Size
+from kcnn.tasks.stored import StoredProblem
+from kcnn.tasks.task import Task, find
+from kcnn.training.loop.steps import even, per_execution
+from kcnn.training.network import build_network
 
 
-@dataclass
-class Task:
-    """What is to be trained, how, and where it is written."""
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What is to be trained, on what, and how: decided once, and the same for every attempt."""
 
-    recipe: Recipe  #: without open fields
+    recipe: ResolvedRecipe
+    task: Task
     problem: Problem
     plan: Plan
+    outputs: int  #: of the network
     own: keras.Model | None  #: the user's model, trained in place; None: built by the recipe
-    directory: RunDirectory
-    console: Console
     why_precision: str
-    save_model: bool = True  #: as a Keras file
 
     @cached_property
     def steps(self) -> int:
         """Steps of an epoch."""
         return self.problem.steps(self.recipe)
 
-    @cached_property
-    def outputs(self) -> int:
-        """Outputs of the network."""
-        return self.problem.outputs if self.own is None else self.own.output_shape[-1]
+    @property
+    def title(self) -> str:
+        """Of the network, for the run's name."""
+        return self.recipe.model.rpartition(":")[2] if self.own is None else self.own.name
 
     @property
-    def resume_command(self) -> str:
-        """What goes on with the run."""
-        return f"kcnn resume {shlex.quote(str(self.directory.path))}"
+    def targets(self) -> Targets:
+        """What makes targets of labels."""
+        return self.task.targets(self.problem, self.outputs)
 
-    def build(self, start: int) -> Engine:
-        """The network with its initial weights, ready to train from step `start` on."""
-        recipe, model, copy = self.recipe, self.own, None
-        # Not TensorFlow's: setting it makes TensorFlow prepare every traced function anew, which
-        # takes longer than a short training. Where it can matter, the engine sets it.
-        random.seed(recipe.seed)
-        np.random.seed(recipe.seed)
-        if model is None:
-            copy = partial(network.build_network, recipe, self.problem, self.plan)
-            model = copy()
-        made = engine(model, recipe, self.feed(start), self.steps, copy)
-        made.function.step = start
-        if start:
-            objective.build_metrics(made.model)
-        return made
+    @property
+    def _size(self) -> Size:
+        return self.plan.input_shape[:2]
+
+    def network(self) -> keras.Model:
+        """The recipe's network, with its initial weights; raw images go in."""
+        return build_network(self.recipe, self.problem, self.plan, self.outputs)
 
     def feed(self, start: int) -> Feed:
         """The training steps from `start` on, without end."""
-        size = self.plan.input_shape[:2]
-        return self.problem.training(self.recipe, size, self.outputs, start)
+        return self.problem.training(self.recipe, self._size, self.targets, start)
 
     def evaluation(self, part: str) -> tf.data.Dataset:
         """A split in stored order."""
         batch_size = max(self.recipe.batch_size, 128)
-        return self.problem.evaluation(part, batch_size, self.plan.input_shape[:2], self.outputs)
+        return self.problem.evaluation(part, batch_size, self._size, self.targets)
 
     def statistics_batches(self) -> tf.data.Dataset:
         """The training batches of an epoch behind the last, for BatchNorm's statistics."""
         return feed_batches(self.feed(self.recipe.epochs * self.steps), self.steps)
 
-    def checkpoint(self) -> ExactCheckpoint:
-        """The run's checkpoints, of which the newest is found where there is one."""
-        fields = self.recipe.to_dict()
-        identity = {name: fields[name] for name in fields if name not in _FREE}
-        return ExactCheckpoint(
-            self.directory.checkpoints,
-            every=self.recipe.checkpoint_every or "auto",
-            data="step",
-            identity=identity | {"data": self.problem.fingerprint},
+
+def decide(
+    recipe: Recipe,
+    *,
+    model: keras.Model | None = None,
+    data: Any = None,
+    task: str | Task | None = None,
+    console: Console,
+) -> Setup:
+    """Decide all that a recipe leaves open; nothing is written but the cache of image files.
+
+    Args:
+        recipe: As it was given.
+        model: The user's own, in place of the recipe's.
+        data: The user's own, in place of the recipe's.
+        task: Of `model`; None is classification. A network by name has its own.
+        console: Shows how far checking and decoding of files are.
+
+    Raises:
+        InputError: Whatever cannot be trained.
+    """
+    entry = registry.lookup(recipe.model) if model is None else None
+    task = find(task or (entry.task if entry else None))
+    problem = _problem(task, recipe, data, model, console)
+    if model is not None:
+        _refuse_options(recipe)
+        model = as_functional(model, problem)
+    resolved = _resolved(recipe, problem, entry, model)
+    if entry is not None:
+        outputs = task.outputs(problem)
+        decided = plan(entry, resolved, problem, outputs)
+    else:
+        outputs = model.output_shape[-1]
+        decided = own_plan(task, model, problem)
+    _fill_cache(resolved, problem, decided, console)
+    policy, why = precision.resolve(recipe.precision, decided.macs, _policy_of(model))
+    fused = recipe.steps_per_execution or per_execution(decided.macs, resolved.batch_size)
+    if resolved.checkpoint_every and resolved.checkpoint_every.isdecimal():
+        fused = min(fused, int(resolved.checkpoint_every))
+    fused = even(fused, problem.steps(resolved))
+    resolved = dataclasses.replace(resolved, precision=policy, steps_per_execution=fused)
+    return Setup(resolved, task, problem, decided, outputs, model, why)
+
+
+def _problem(
+    task: Task, recipe: Recipe, data: Any, model: keras.Model | None, console: Console
+) -> Problem:
+    source = recipe.data if data is None else None
+    if data is None:
+        size, seed = recipe.validation_size, recipe.seed_of_split
+        data = load_data(recipe.data, validation=size, seed=seed)
+    if isinstance(data, Data) and data.is_files:
+        total = sum(len(split) for split in (data.train, data.validation, data.test))
+        with terminal.files_bar(console, "checking", total) as progress:
+            data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
+    problem = task.problem(data, recipe, model)
+    if source is not None and isinstance(problem, StoredProblem):
+        problem = dataclasses.replace(problem, source=source)
+    return problem
+
+
+def _refuse_options(recipe: Recipe) -> None:
+    if recipe.model_options or recipe.image_size:
+        raise InputError(
+            "A model of your own is trained as it is; received options for building one: "
+            f"{recipe.model_options or {'image_size': recipe.image_size}}."
         )
 
-    def run(self, callbacks: Sequence[keras.callbacks.Callback], begin: Callable[[], None]) -> Run:
-        """Train, choose, test, save, report.
 
-        Args:
-            callbacks: Of the user's own.
-            begin: Called when nothing can be refused any more, before anything is written.
-        """
-        with startup.many_networks():
-            return self._run(callbacks, begin)
+def _resolved(
+    recipe: Recipe, problem: Problem, entry: registry.Entry | None, model: keras.Model | None
+) -> ResolvedRecipe:
+    # What the caller handed over is named by what it is.
+    recipe = dataclasses.replace(recipe, data=problem.source or f"own: {problem.name}")
+    if model is not None:
+        recipe = dataclasses.replace(recipe, model=f"own: {model.name}")
+    if problem.batch_size:
+        recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
+    family = OTHERS if entry is None else entry.family
+    images, shape = problem.sizes["train"], problem.image_shape
+    return resolve(recipe, family=family, images=images, image_shape=shape)
 
-    def _run(self, callbacks: Sequence[keras.callbacks.Callback], begin: Callable[[], None]) -> Run:
-        attempt = self._trained(callbacks, begin)
-        attempt.choose()
-        trained, steps = attempt.engine.model, attempt.engine.function.step
-        model = attempt.engine.hand_out()
-        if model is not trained:  # compiled, as the user would expect of a trained one
-            objective.compile_model(model, optimizers.optimizer(self.recipe, self.steps))
-        test = None
-        if self.problem.sizes["test"]:
-            test = evaluate_model(model, self.evaluation("test"))
-        result = attempt.result(model, steps, test)
-        attempt.save(model, result)
-        report.results(self.console, result, self.problem.class_names, self.directory.path)
-        return Run(
-            directory=self.directory.path,
-            recipe=self.recipe,
-            history=attempt.history,
-            model=model,
-            result=result,
-            data=self.problem.description(),
-        )
 
-    def _trained(
-        self, callbacks: Sequence[keras.callbacks.Callback], begin: Callable[[], None]
-    ) -> Attempt:
-        rate = RateScale(self.recipe, self.steps)
-        while True:
-            attempt = Attempt(self, rate, callbacks)
-            if not rate.retries:
-                attempt.checkpoint.check(attempt.engine.model)
-                begin()
-                report.header(self, attempt.engine.model, attempt.checkpoint.step)
-            try:
-                with self._resumable():
-                    attempt.fit()
-                return attempt
-            except NonFiniteError as error:
-                where = attempt.explain(error)
-                if not rate.may_retry:
-                    raise NonFiniteError(
-                        f"{where} Checkpoints before it are kept. Try a tenth of that rate, or go "
-                        f"on from the last of them with it: {self.resume_command} --on-nan retry",
-                        error.step,
-                    ) from error
-                rate.lower()
-                self.console.print(
-                    f"[yellow]{where} Going back one checkpoint, with {rate.scale:g} of the rate."
-                )
+def _fill_cache(recipe: ResolvedRecipe, problem: Problem, plan: Plan, console: Console) -> None:
+    if recipe.cache is None:
+        return
+    with terminal.files_bar(console, "decoding", sum(problem.sizes.values())) as progress:
+        problem.fill_cache(recipe, plan.input_shape[:2], progress)
 
-    @contextmanager
-    def _resumable(self) -> Iterator[None]:
-        """Say how to go on with a training that something outside of it has ended."""
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit, OSError, MemoryError):
-            self.console.print(f"[yellow]Stopped. Go on with:[/]  {self.resume_command}")
-            raise
+
+def _policy_of(model: keras.Model | None) -> str | None:
+    return None if model is None else model.dtype_policy.name

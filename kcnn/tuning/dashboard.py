@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kcnn.callbacks.records.tensorboard import write_scalar
+from kcnn.figures import Figure
 from kcnn.recipes.domains import Choice, Range, value_text
 from kcnn.startup import keras, tf
 from kcnn.tuning.space import Space
-
-#: Tag, run below the trial's, title (axes stand close beside each other), what it is.
-_METRICS = (
-    ("score/accuracy", "", "val accuracy", "of the weights that were kept"),
-    ("score/loss", "", "val loss", "of the weights that were kept"),
-    ("epoch_accuracy", "validation", "last epoch", "validation accuracy behind the last epoch"),
-)
 
 #: TensorBoard takes the first that it finds of each kind in a run: names are read in order, and it
 #: looks for "tfevents" in them. The domains it takes from any of the runs: all have the same.
 _FIRST = "events.out.tfevents.0000000000.search"
 
 
-def write_domains(directory: Path, space: Space) -> None:
+def write_domains(directory: Path, space: Space, figures: Sequence[Figure]) -> None:
     """The hyperparameters with their domains, and what is measured."""
-    _write(directory, lambda: _config(space))
+    _write(directory, lambda: _config(space, figures))
 
 
-def _config(space: Space) -> None:
+def _metrics(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str]]:
+    """Tag, run below the trial's, title (axes stand close beside each other), what it is."""
+    for figure in figures:
+        title = f"val {figure.label}"
+        yield f"score/{figure.name}", "", title, "of the weights that were kept"
+    first = figures[0]
+    text = f"validation {first.label} behind the last epoch"
+    yield f"epoch_{first.name}", "validation", "last epoch", text
+
+
+def _config(space: Space, figures: Sequence[Figure]) -> None:
     from tensorboard.plugins.hparams import api
 
     rows = [api.HParam(name, _domain(row)) for name, row in space.searched.items()]
     metrics = [
         api.Metric(tag, group=group, display_name=title, description=text)
-        for tag, group, title, text in _METRICS
+        for tag, group, title, text in _metrics(figures)
     ]
     api.hparams_config(rows, metrics)
 
@@ -46,12 +50,15 @@ class Session(keras.callbacks.Callback):
     Args:
         directory: Of the run.
         space: What is searched.
+        figures: What is measured.
         values: Those of the trial; rows that do not count for it are left out.
     """
 
-    def __init__(self, directory: Path, space: Space, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, space: Space, figures: Sequence[Figure], values: Mapping[str, Any]
+    ) -> None:
         super().__init__()
-        self._directory, self._space = directory, space
+        self._directory, self._space, self._figures = directory, space, figures
         self._values = {
             name: _plain(row, values[name])
             for name, row in space.searched.items()
@@ -69,16 +76,16 @@ class Session(keras.callbacks.Callback):
         from tensorboard.plugins.hparams import api
 
         def summaries() -> None:
-            _config(self._space)
+            _config(self._space, self._figures)
             api.hparams(self._values, trial_id=self._directory.name)
 
         _write(self._directory, summaries)
 
 
-def write_score(directory: Path, accuracy: float, loss: float) -> None:
-    """What ranks a run, on validation and of the weights that were kept."""
-    write_scalar(directory, "score/accuracy", accuracy)
-    write_scalar(directory, "score/loss", loss)
+def write_score(directory: Path, figures: Mapping[str, float]) -> None:
+    """What ranks a run: its figures on validation, of the weights that were kept."""
+    for name, value in figures.items():
+        write_scalar(directory, f"score/{name}", value)
 
 
 def _domain(row: Range | Choice) -> Any:

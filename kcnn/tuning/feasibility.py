@@ -12,6 +12,7 @@ from kcnn.recipes.defaults import resolve
 from kcnn.recipes.recipe import Recipe
 from kcnn.tasks.plan import known_card, plan
 from kcnn.tasks.problem import Problem
+from kcnn.tasks.task import Task
 
 #: Values that an optimiser keeps for each weight; Adam's kinds keep two.
 _SLOTS: Mapping[str, int] = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1}
@@ -22,12 +23,13 @@ class Feasibility:
     """Tells what cannot be trained: geometry, memory, fields that exclude each other.
 
     Args:
+        task: That all trials solve.
         problem: What all trials are trained on.
         memory: Bytes that a training may take; None: what the device has.
     """
 
-    def __init__(self, problem: Problem, memory: int | None = None) -> None:
-        self.problem = problem
+    def __init__(self, task: Task, problem: Problem, memory: int | None = None) -> None:
+        self.task, self.problem = task, problem
         self.memory = available() if memory is None else memory
 
     def resolved(self, recipe: Recipe) -> Recipe:
@@ -41,7 +43,7 @@ class Feasibility:
             recipe = dataclasses.replace(recipe, batch_size=problem.batch_size)
         return resolve(
             recipe,
-            family=registry.lookup(recipe.model).builder.__module__.rpartition(".")[2],
+            family=registry.lookup(recipe.model).family,
             images=problem.sizes["train"],
             image_shape=problem.image_shape,
         )
@@ -51,8 +53,9 @@ class Feasibility:
         problem = self.problem
         try:
             resolved = self.resolved(recipe)
-            size = plan(resolved, problem).input_shape[:2]
-            cost = known_card(resolved, problem, size).cost
+            entry, outputs = registry.lookup(recipe.model), self.task.outputs(problem)
+            shape = plan(entry, resolved, problem, outputs).input_shape
+            cost = known_card(entry, resolved, shape, outputs).cost
         except InputError as error:
             return str(error)
         needed = cost.training_memory(resolved.batch_size, _SLOTS.get(resolved.optimizer, 2))

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcnn.figures import Figure
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run, load_run, versions
 from kcnn.storage import files
+from kcnn.tasks.task import Task, ranking
 from kcnn.training.train import resume, train
 from kcnn.tuning.dashboard import Session, write_score
 from kcnn.tuning.options import Options
+from kcnn.tuning.records import Ranking, Trial, trial_name, trial_seed
 from kcnn.tuning.space import Space, as_recipe
-from kcnn.tuning.trials import Trial, Trials, set_aside, trial_name, trial_seed
+from kcnn.tuning.trials import Trials, set_aside
 from kcnn.tuning.views.report import View
 
 _OTHER_SEEDS = 1_000_000  # numbers of trials never come up to it
 
 
 def winner(
-    ranked: Sequence[Trial], repeats: Mapping[int, Sequence[float]], objective: str
+    ranked: Sequence[Trial], repeats: Mapping[int, Sequence[float]], objective: Figure
 ) -> Trial:
     """The best trial: with repeats, the one whose mean over the other seeds is best.
 
     The score that put it among the best is not counted: it was picked for being high.
     """
-    sign = 1 if objective.endswith("loss") else -1
     known = [trial for trial in ranked if repeats.get(trial.number)]
     if not known:
         return ranked[0]
-    return min(known, key=lambda trial: sign * statistics.fmean(repeats[trial.number]))
+    return min(known, key=lambda trial: objective.key(statistics.fmean(repeats[trial.number])))
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Finals:
         directory: Of the search.
         space: What was searched.
         base: Fields that all trials have in common.
+        task: That is to be solved.
         options: Of the search.
         view: What is shown.
     """
@@ -52,8 +54,13 @@ class Finals:
     directory: Path
     space: Space
     base: Recipe
+    task: Task
     options: Options
     view: View
+
+    @property
+    def _ranking(self) -> Ranking:
+        return self.view.ranking
 
     def recipe(self, trial: Trial) -> Recipe:
         """What `trial` trained, for as long as the longest: where it was that, to the same bits."""
@@ -61,7 +68,7 @@ class Finals:
 
     def compared(self, best: Sequence[Trial], data: Any) -> dict[int, tuple[float, ...]]:
         """Train each again with other seeds, the same for all; scores by the trial's number."""
-        trials = Trials(self.directory / "repeats", data, self.options.save_models)
+        trials = Trials(self.directory / "repeats", self.task, data, self.options.save_models)
         found = {}
         for trial in best:
             scores = []
@@ -71,7 +78,7 @@ class Finals:
                 again = Trial(number, trial.values, self.base.epochs, seed)
                 ended = trials.run(again, self.recipe(again))
                 if ended.status == "completed":
-                    scores.append(ended.score(self.options.objective))
+                    scores.append(ended.score(self._ranking))
             found[trial.number] = tuple(scores)
         self.view.compared(best, found)
         return found
@@ -83,15 +90,14 @@ class Finals:
             "recipe": recipe.to_dict(),
             "search": {
                 "trial": best.number,
-                "objective": self.options.objective,
-                "score": best.score(self.options.objective),
+                "objective": f"validation_{self._ranking[0].name}",
+                "score": best.score(self._ranking),
                 "method": self.options.method,
                 "space": self.space.texts(),
             },
             "versions": versions(),
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        files.replace(self.directory / "best.json", lambda file: file.write(text.encode()))
+        files.write_json(self.directory / "best.json", content)
         return recipe
 
     def trained(self, best: Trial, recipe: Recipe, data: Any) -> Run:
@@ -100,14 +106,15 @@ class Finals:
         path = self.directory / name
         ended = (path / "result.json").is_file()
         if ended and (path / "model.keras").is_file():
-            return load_run(path)
-        session = Session(path, self.space, best.values)
-        options = {"data": data, "callbacks": [session], "verbose": False}
+            return load_run(path, task=self.task)
+        figures = ranking(self.task)
+        session = Session(path, self.space, figures, best.values)
+        options = {"data": data, "task": self.task, "callbacks": [session], "verbose": False}
         if (path / "recipe.json").is_file() and not ended:
             run = resume(path, **options)
         else:
             set_aside(path)  # killed before its first step, or without its network
             recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
             run = train(recipe, **options)
-        write_score(path, run.result["validation_accuracy"], run.result["validation_loss"])
+        write_score(path, {f.name: run.result[f"validation_{f.name}"] for f in figures})
         return run

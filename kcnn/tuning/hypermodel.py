@@ -2,7 +2,7 @@
 
     tuner = keras_tuner.RandomSearch(
         kcnn.tuning.hypermodel("resnet34", input_shape=(32, 32, 3), classes=10),
-        objective="val_accuracy", max_trials=20, directory="tuning", seed=1,
+        objective="val_loss", max_trials=20, directory="tuning", seed=1,
     )
     tuner.search(images, labels, validation_data=(more, labels), epochs=10)
 
@@ -19,6 +19,7 @@ from kcnn.errors import InputError
 from kcnn.models import registry
 from kcnn.models.build import build
 from kcnn.startup import keras
+from kcnn.tasks.classification import compile_for_numbers
 from kcnn.tuning.overrides import space_of
 from kcnn.tuning.space import Space
 
@@ -76,7 +77,9 @@ def hypermodel(
                 network = build(model, **fixed, **switches)
             except InputError as error:
                 raise keras_tuner.errors.FailedTrialError(str(error)) from error
-            _compile(network, chosen)
+            optimizer = _optimizer(network, chosen)
+            compile_for_numbers(network, optimizer, chosen.get("label_smoothing", 0.0))
+            optimizer.build(network.trainable_variables)  # KerasTuner's files hold its variables
             return network
 
         def fit(
@@ -89,20 +92,6 @@ def hypermodel(
             return model.fit(*args, **kwargs)
 
     return _HyperModel(name=model)
-
-
-def _compile(model: keras.Model, chosen: Mapping[str, Any]) -> None:
-    smoothing = chosen.get("label_smoothing", 0.0)
-    outputs = model.output_shape[-1]
-
-    def loss(labels: Any, probabilities: Any) -> Any:
-        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs)
-        return keras.losses.categorical_crossentropy(
-            one_hot, probabilities, label_smoothing=smoothing
-        )
-
-    model.compile(optimizer=_optimizer(model, chosen), loss=loss, metrics=["accuracy"])
-    model.optimizer.build(model.trainable_variables)  # KerasTuner's files hold its variables, too
 
 
 def _optimizer(model: keras.Model, chosen: Mapping[str, Any]) -> keras.optimizers.Optimizer:

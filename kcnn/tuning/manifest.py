@@ -41,8 +41,7 @@ def check_or_write(directory: Path, identity: Mapping[str, Any]) -> None:
 def write(directory: Path, identity: Mapping[str, Any]) -> None:
     """Write the file."""
     content = {"search": dict(identity), "versions": versions()}
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    files.replace(directory / _NAME, lambda file: file.write(text.encode()))
+    files.write_json(directory / _NAME, content)
 
 
 def _differences(theirs: Any, ours: Any, where: str) -> Any:

@@ -22,6 +22,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.errors import FatalError
 
 from kcnn.errors import InputError
+from kcnn.figures import Figure
 from kcnn.tuning.options import Options
 from kcnn.tuning.space import Space, drawn, quantized
 
@@ -76,20 +77,19 @@ class _Hyperband(_Feasible, keras_tuner.oracles.HyperbandOracle):
 
 
 def oracle(
-    options: Options, space: Space, refusal: Refusal, epochs: int
+    options: Options, objective: Figure, space: Space, refusal: Refusal, epochs: int
 ) -> keras_tuner.oracles.RandomSearchOracle:
     """The oracle that a search asks.
 
     Args:
-        options: Method, objective, trials, seed.
+        options: Method, trials, seed.
+        objective: What ranks trials, on validation.
         space: What is searched.
         refusal: Why values cannot be trained; None where they can.
         epochs: Of the longest trial, for hyperband.
     """
     common = {
-        "objective": keras_tuner.Objective(
-            options.objective, "min" if options.objective.endswith("loss") else "max"
-        ),
+        "objective": keras_tuner.Objective(f"validation_{objective.name}", objective.mode),
         "hyperparameters": space.declared(),
         "tune_new_entries": False,
         # KerasTuner takes 0 for "any", and row d of trial t is drawn by seed + t·D + d: seeds near

@@ -10,13 +10,11 @@ from typing import Any
 
 from kcnn.errors import InputError
 from kcnn.models import registry
+from kcnn.recipes.defaults import SMALLEST_TO_CROP
 from kcnn.recipes.domains import Choice, Domain, Range, parse, searched, value_text
-from kcnn.recipes.families import CONDITIONS, FAMILIES, NOT_SEARCHED, OTHERS, Scaled
+from kcnn.recipes.families import CONDITIONS, NOT_SEARCHED, Scaled
 from kcnn.recipes.recipe import Recipe
 from kcnn.tuning.space import Space
-
-#: Pixels from which on images are cropped, as in `kcnn.train`: of 8×8 a crop leaves a half.
-_TO_CROP = 24
 
 
 def space_of(
@@ -37,14 +35,13 @@ def space_of(
         InputError: Names that neither a recipe nor the network has; nothing left to search.
     """
     entry = registry.lookup(model)
-    table = FAMILIES.get(entry.builder.__module__.rpartition(".")[2], OTHERS)
     rows: dict[str, Domain] = {
         name: domain.of(entry.options[name]) if isinstance(domain, Scaled) else domain
-        for name, domain in table.items()
+        for name, domain in entry.family.space.items()
         if not isinstance(domain, Scaled) or entry.options.get(name)
     }
     rows = {n: d for n, d in rows.items() if _known(n, entry)}  # a row may lack what others have
-    if image_shape and image_shape[0] and min(image_shape[:2]) < _TO_CROP:
+    if image_shape and image_shape[0] and min(image_shape[:2]) < SMALLEST_TO_CROP:
         rows.pop("augment", None)
     given: dict[str, Domain] = {}
     for name, value in (changes or {}).items():

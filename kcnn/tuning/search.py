@@ -13,17 +13,19 @@ from rich.console import Console
 
 from kcnn import startup, terminal
 from kcnn.errors import InputError
+from kcnn.models import registry
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run
 from kcnn.startup import keras
 from kcnn.storage import files
-from kcnn.tasks.inputs import as_problem
+from kcnn.tasks.task import Task, find, ranking
 from kcnn.tuning import dashboard, finals, manifest, splits
 from kcnn.tuning.feasibility import Feasibility
 from kcnn.tuning.options import Options
 from kcnn.tuning.overrides import space_file, space_of
+from kcnn.tuning.records import Ranking, Records, Trial, trial_name, trial_seed
 from kcnn.tuning.space import Space
-from kcnn.tuning.trials import Trial, Trials, trial_name, trial_seed
+from kcnn.tuning.trials import Trials
 from kcnn.tuning.views import figures
 from kcnn.tuning.views.report import View
 
@@ -49,6 +51,7 @@ def tune(
     *,
     space: Mapping[str, Any] | None = None,
     data: Any = None,
+    task: str | Task | None = None,
     callbacks: Callbacks = tuple,
     verbose: bool = True,
 ) -> Found:
@@ -62,6 +65,7 @@ def tune(
         options: What is searched, how long; the default takes 20 random trials of LeNet-5.
         space: Changes of the search space by name, as in a file for `options.space_file`.
         data: The user's own data in place of `options.data`, as `kcnn.train` takes them.
+        task: What is learned, where it is not what the network is for.
         callbacks: Makes further Keras callbacks for one trial, new ones each time.
         verbose: Show the space, the trials and the result.
 
@@ -72,14 +76,14 @@ def tune(
         KeyboardInterrupt, SystemExit: Behind a checkpoint. The same call goes on.
     """
     options = options or Options()
-    if options.parallel and (data is not None or callbacks is not tuple):
+    if options.parallel and (data is not None or task is not None or callbacks is not tuple):
         raise InputError(
-            "Workers are other processes: they load data by name, and have no callbacks of yours. "
-            "Save arrays as an .npz, or take one worker."
+            "Workers are other processes: they load data by name, and have no task or callbacks of "
+            "yours. Save arrays as an .npz, or take one worker."
         )
     console = terminal.console() if verbose else Console(quiet=True)
     startup.load()
-    search = _Search.prepared(options, space, data, console)
+    search = _Search.prepared(options, space, data, task, console)
     search.directory.mkdir(parents=True, exist_ok=True)
     if options.join:
         manifest.check_or_write(search.directory, search.identity())
@@ -87,7 +91,7 @@ def tune(
         return search.joined()
     with files.Lock(search.directory):
         manifest.check_or_write(search.directory, search.identity())
-        dashboard.write_domains(search.directory, search.space)
+        dashboard.write_domains(search.directory, search.space, ranking(search.task))
         search.view.begin(search.space, options, search.directory)
         if options.parallel:
             search.run_workers()
@@ -98,13 +102,14 @@ def tune(
 def work(options: Options, role: str) -> None:
     """A chief's or a worker's part of a search; KerasTuner reads the role from the environment."""
     startup.load()
-    search = _Search.prepared(options, None, None, Console(quiet=True))
+    search = _Search.prepared(options, None, None, None, Console(quiet=True))
     search.run(tuple, role)
 
 
 @dataclass
 class _Search:
     options: Options
+    task: Task
     base: Recipe
     space: Space
     data: Any  #: as the caller gave it
@@ -119,8 +124,15 @@ class _Search:
 
     @classmethod
     def prepared(
-        cls, options: Options, changes: Mapping[str, Any] | None, data: Any, console: Console
+        cls,
+        options: Options,
+        changes: Mapping[str, Any] | None,
+        data: Any,
+        task: str | Task | None,
+        console: Console,
     ) -> _Search:
+        task = find(task or registry.lookup(options.model).task)
+        ranked = ranking(task, options.objective)
         changes = (space_file(options.space_file) if options.space_file else {}) | dict(
             changes or {}
         )
@@ -133,14 +145,20 @@ class _Search:
             split_seed=options.seed,
         )
         whole = splits.whole(data, base)
-        problem = as_problem(splits.without_test(whole), base)
+        problem = task.problem(splits.without_test(whole), base, None)
         space = space_of(options.model, options.space, changes, problem.image_shape)
         memory = None if options.memory is None else int(options.memory * 2**30)
-        feasibility = Feasibility(problem, memory)
+        feasibility = Feasibility(task, problem, memory)
         base = dataclasses.replace(base, epochs=feasibility.resolved(base).epochs)
         if data is not None:
             base = dataclasses.replace(base, data=f"own: {problem.name}")
-        return cls(options, base, space, data, whole, feasibility, View(console, options))
+        view = View(console, options, ranked)
+        return cls(options, task, base, space, data, whole, feasibility, view)
+
+    @property
+    def ranking(self) -> Ranking:
+        """The figures that rank trials; the first is the objective."""
+        return self.view.ranking
 
     @property
     def directory(self) -> Path:
@@ -159,7 +177,7 @@ class _Search:
         recipe = self.base.to_dict()
         return {
             "method": self.options.method,
-            "objective": self.options.objective,
+            "objective": f"validation_{self.ranking[0].name}",
             "space": self.space.texts(),
             "recipe": {name: recipe[name] for name in ("model", "epochs", "validation", "seed")},
             "data": self.feasibility.problem.fingerprint,
@@ -170,11 +188,11 @@ class _Search:
         """Trials side by side, until there are none left to begin."""
         from kcnn.tuning import workers
 
-        trials = Trials(self.directory, None)
+        records = Records(self.directory)
 
         def poll() -> None:
             for number in range(self.options.trials):
-                trial = trials.recorded(number)
+                trial = records.read(number)
                 if trial and trial != self.view.trials.get(number):
                     (self.view.started if trial.status == "running" else self.view.ended)(trial)
 
@@ -186,8 +204,8 @@ class _Search:
         from kcnn.tuning.oracles import Tuner, oracle  # loads KerasTuner
 
         data = splits.without_test(self.splits)
-        trials = Trials(self.directory, data, self.options.save_models)
-        asked = oracle(self.options, self.space, self._refusal, self.base.epochs)
+        trials = Trials(self.directory, self.task, data, self.options.save_models)
+        asked = oracle(self.options, self.ranking[0], self.space, self._refusal, self.base.epochs)
         # Workers' trials have been shown.
         with contextlib.nullcontext() if self.options.parallel else self.view.live():
             folder = self.directory / "workers" / role if role else self.directory
@@ -227,19 +245,26 @@ class _Search:
         trial = Trial(number, self.space.choose(hp), epochs, seed)
         recipe = dataclasses.replace(self.space.recipe(hp, self.base), epochs=epochs, seed=seed)
         self.view.started(trial)
-        session = dashboard.Session(self.directory / trial_name(number), self.space, trial.values)
+        session = dashboard.Session(
+            self.directory / trial_name(number), self.space, ranking(self.task), trial.values
+        )
         ended = trials.run(trial, recipe, lambda: [*callbacks(), session, self.view.epochs()])
         self.seen.append(ended)
         self.view.ended(ended)
-        return ended.score(self.options.objective)
+        return ended.score(self.ranking)
 
     def joined(self) -> Found:
         """Lend workers to a search that another machine leads, and say what it has found."""
         self.run_workers()
         self.seen = [t for t in self.view.trials.values() if t.status != "running"]
         ranked, failed = self._ranked()
-        final = finals.Finals(self.directory, self.space, self.base, self.options, self.view)
+        final = self._finals()
         return Found(self.directory, (*ranked, *failed), final.recipe(ranked[0]), {}, None)
+
+    def _finals(self) -> finals.Finals:
+        return finals.Finals(
+            self.directory, self.space, self.base, self.task, self.options, self.view
+        )
 
     def _ranked(self) -> tuple[list[Trial], list[Trial]]:
         """Completed trials, the best first; and those that failed."""
@@ -248,20 +273,20 @@ class _Search:
         if not completed:
             reasons = "\n".join(f"  trial {t.number}: {t.reason}" for t in failed[:3])
             raise InputError(f"None of the {len(failed)} trials completed:\n{reasons}")
-        return sorted(completed, key=lambda t: t.rank(self.options.objective)), failed
+        return sorted(completed, key=lambda t: t.rank(self.ranking)), failed
 
     def finish(self) -> Found:
         """Rank, compare, draw, train the winner."""
-        options, objective = self.options, self.options.objective
+        options = self.options
         self.view.refused(self.refused)
         ranked, failed = self._ranked()
-        final = finals.Finals(self.directory, self.space, self.base, options, self.view)
+        final = self._finals()
         repeats = {}
         if options.repeats:
             repeats = final.compared(ranked[: options.top], splits.without_test(self.splits))
-        best = finals.winner(ranked, repeats, objective)
+        best = finals.winner(ranked, repeats, self.ranking[0])
         recipe = final.write_best(best)
-        self.view.figures(figures.draw(self.directory, self.space, self.seen, objective))
+        self.view.figures(figures.draw(self.directory, self.space, self.seen, self.ranking))
         run = None
         if options.winner:
             run = final.trained(best, recipe, None if self.data is None else self.splits)

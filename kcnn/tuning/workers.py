@@ -32,7 +32,7 @@ from kcnn.devices.names import gpus
 from kcnn.errors import InputError
 from kcnn.storage import files
 from kcnn.tuning.options import ENDED, REFUSED, Options
-from kcnn.tuning.trials import Trials
+from kcnn.tuning.records import Records
 
 _DEATHS = 4  # of processes within one trial, before it counts as failed
 _PATIENCE = 5.0  # seconds that a chief gets to end by itself, when its workers have
@@ -143,9 +143,9 @@ class _Crew:
         died = f"died {_DEATHS} times, the last with status {process.returncode}"
         if number is None:
             raise InputError(f"{role} {died}: {self._last_words(role)} See {self._log(role)}.")
-        trials = Trials(self._directory, None)
+        records = Records(self._directory)
         reason = f"Its process {died} (-9: killed, as for lack of memory). {self._log(role)}"
-        trials.fail(number, reason)
+        records.fail(number, reason)
 
     def stop(self) -> None:
         """End all: workers behind a checkpoint, the chief when it has had its time."""

@@ -10,6 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import kcnn.callbacks
 from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
+from kcnn.figures import Figure
+
+ACCURACY = Figure("accuracy", share=True, short="acc")
 
 
 def small_fit(callbacks, epochs=3, validation=True):
@@ -66,7 +69,7 @@ class TestBestWeights:
     def follow(self, tmp_path, figures):
         """Feed (accuracy, loss) of each epoch; the epoch that is kept."""
         model, _ = small_fit([], epochs=1)
-        best = BestWeights(tmp_path / "best.weights.h5", images=100)
+        best = BestWeights(tmp_path / "best.weights.h5", 100, ACCURACY)
         best.set_model(model)
         for epoch, (accuracy, loss) in enumerate(figures):
             for weight in model.weights:
@@ -98,7 +101,7 @@ class TestBestWeights:
         import types
 
         model, _ = small_fit([], epochs=1)
-        best = BestWeights(tmp_path / "best.weights.h5", images=100)
+        best = BestWeights(tmp_path / "best.weights.h5", 100, ACCURACY)
         best.set_model(model)
         best.on_epoch_end(0, {"val_accuracy": 0.5, "val_loss": 1.0})
         before = best.path.read_bytes()
@@ -120,7 +123,7 @@ class TestBestWeights:
     def test_the_file_follows_and_the_model_stays_as_it_is(self, tmp_path):
         """Best in the second of three: its weights are in the file, the last in the model."""
         model, _ = small_fit([], epochs=1)
-        best = BestWeights(tmp_path / "best.weights.h5", images=100)
+        best = BestWeights(tmp_path / "best.weights.h5", 100, ACCURACY)
         best.set_model(model)
         for epoch, accuracy in enumerate((0.5, 0.9, 0.5)):
             model.set_weights([np.full(w.shape, epoch + 1.0) for w in model.weights])
@@ -183,7 +186,7 @@ class TestProgress:
     def shown(self, **options):
         text = io.StringIO()
         console = Console(file=text, width=100, **options)
-        small_fit([Meter(40), Progress(console)], epochs=2)
+        small_fit([Meter(40), Progress(console, [ACCURACY])], epochs=2)
         return text.getvalue()
 
     def test_a_pipe_gets_one_line_an_epoch(self):

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import resolve
+from kcnn.recipes.families import LENET, OTHERS, RESNET, VGG
 from kcnn.recipes.recipe import Recipe
 
 GREY = (8, 8, 1)
@@ -45,12 +47,41 @@ GREY = (8, 8, 1)
         ("stem", "none"),
         ("name", "../elsewhere"),
         ("name", ""),
+        ("jit", "yes"),
+        ("batchnorm", 1),
+        ("model", 5),
+        ("options", [1]),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(InputError, match=field) as error:
         Recipe(**{field: value})
     assert repr(value) in str(error.value)
+
+
+def test_what_is_another_training_and_what_is_the_same():
+    """Declared at each field; whoever adds one decides which it is."""
+    same = {"data", "name", "logs", "checkpoint_every", "on_nan", "histograms", "cache", "skip_bad"}
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    assert Recipe().identity().keys() == fields - same - {"epochs"}
+
+
+def test_numpy_numbers_are_taken_as_plain_ones():
+    recipe = Recipe(
+        epochs=np.int64(5), learning_rate=np.float32(0.5), jit=np.bool_(True),
+        image_size=np.array([16, 24]),
+    )  # fmt: skip
+    assert json.loads(json.dumps(recipe.to_dict()))["image_size"] == [16, 24]
+    assert (recipe.epochs, recipe.learning_rate, recipe.jit) == (5, 0.5, True)
+
+
+def test_help_lists_the_fields_and_repr_what_was_given():
+    text = Recipe.__doc__
+    for field in dataclasses.fields(Recipe):
+        assert f"\n        {field.name}: " in text, field.name
+    assert "learning_rate: Peak learning rate." in text
+    given = Recipe(model="mlp", epochs=3)
+    assert repr(given) == "Recipe(model='mlp', data='digits', epochs=3)"
 
 
 def test_json_round_trip():
@@ -75,38 +106,38 @@ def test_a_switch_given_twice_is_refused():
 
 def test_defaults_leave_nothing_open_and_keep_what_was_given():
     given = Recipe(model="resnet20", optimizer="sgd", epochs=3)
-    full = resolve(given, family="resnet", images=50_000, image_shape=(32, 32, 3))
+    full = resolve(given, family=RESNET, images=50_000, image_shape=(32, 32, 3))
     assert (full.optimizer, full.epochs) == ("sgd", 3)
     open_fields = ("batch_size", "learning_rate", "schedule", "warmup", "weight_decay")
     assert all(getattr(full, name) is not None for name in open_fields)
     assert full.augment == "crop-flip"
-    assert resolve(given, family="resnet", images=1300, image_shape=GREY).augment == "none"
+    assert resolve(given, family=RESNET, images=1300, image_shape=GREY).augment == "none"
 
 
 def test_augmentation_by_the_images():
     def augment(shape):
-        return resolve(Recipe(), family="vgg", images=100, image_shape=shape).augment
+        return resolve(Recipe(), family=VGG, images=100, image_shape=shape).augment
 
     assert augment((32, 32, 3)) == augment((None, None, 3)) == "crop-flip"
     assert augment((32, 32, 1)) == augment((12, 12, 3)) == "none"
 
 
 def test_families_have_their_own_optimisers():
-    lenet = resolve(Recipe(), family="lenet", images=1000, image_shape=GREY)
-    resnet = resolve(Recipe(), family="resnet", images=1000, image_shape=GREY)
+    lenet = resolve(Recipe(), family=LENET, images=1000, image_shape=GREY)
+    resnet = resolve(Recipe(), family=RESNET, images=1000, image_shape=GREY)
     assert lenet.optimizer != resnet.optimizer
     assert resnet.momentum == 0.9
 
 
 def test_momentum_for_an_optimiser_without_is_refused():
     with pytest.raises(InputError, match="adam"):
-        resolve(Recipe(optimizer="adam", momentum=0.9), family=None, images=100, image_shape=GREY)
+        resolve(Recipe(optimizer="adam", momentum=0.9), family=OTHERS, images=100, image_shape=GREY)
 
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(InputError, match=r"batch_size=200.*100 training images"):
-        resolve(Recipe(batch_size=200), family="lenet", images=100, image_shape=GREY)
+        resolve(Recipe(batch_size=200), family=LENET, images=100, image_shape=GREY)
 
 
 def test_the_default_batch_never_exceeds_the_data():
-    assert resolve(Recipe(), family="lenet", images=7, image_shape=GREY).batch_size == 7
+    assert resolve(Recipe(), family=LENET, images=7, image_shape=GREY).batch_size == 7

@@ -15,8 +15,8 @@ from kcnn.graph.forward import batch_size_for, forward
 from kcnn.runs import inference
 from kcnn.runs.directory import Run
 from kcnn.runs.inference import evaluate_run, predict
-from kcnn.tasks import evaluate
-from kcnn.tasks.evaluate import evaluate_model
+from kcnn.tasks import classification
+from kcnn.tasks.classification import TASK
 
 L = keras.layers
 CLASSES = 5
@@ -55,7 +55,7 @@ class TestEvaluateModel:
     def test_figures_are_those_of_the_plain_model(self, model, batch_size):
         images, labels = arrays()
         plain = np.asarray(model(images, training=False))
-        found = evaluate_model(model, dataset(images, labels, batch_size))
+        found = TASK.evaluate(model, dataset(images, labels, batch_size))
         assert found.images == 100
         assert found.accuracy == (plain.argmax(1) == labels).mean()
         expected = -np.log(plain[np.arange(100), labels]).mean()
@@ -67,7 +67,7 @@ class TestEvaluateModel:
     def test_a_stream_of_unknown_length(self, model):
         images, labels = arrays()
         batches = dataset(images, labels, 10).filter(lambda x, y: True)
-        assert evaluate_model(model, batches).images == 100
+        assert TASK.evaluate(model, batches).images == 100
 
     def test_one_sigmoid(self):
         model = keras.Sequential(
@@ -81,7 +81,7 @@ class TestEvaluateModel:
         )
         images, labels = arrays(classes=2)
         batches = tf.data.Dataset.from_tensor_slices((images, labels[:, None].astype("float32")))
-        found = evaluate_model(model, batches.batch(10))
+        found = TASK.evaluate(model, batches.batch(10))
         expected = (np.asarray(model(images))[:, 0] > 0.5) == labels
         assert found.accuracy == expected.mean()
         assert found.confusion.shape == (2, 2)
@@ -91,7 +91,7 @@ class TestEvaluateModel:
         batches = {size: dataset(images, labels, size) for size in (10, 50)}
         for terminal, size, shown in ((True, 10, True), (True, 50, False), (False, 10, False)):
             output = console(terminal)
-            evaluate_model(model, batches[size], console=output)
+            TASK.evaluate(model, batches[size], console=output)
             assert ("evaluating" in output.file.getvalue()) == shown
 
 
@@ -189,7 +189,8 @@ class TestBatchSize:
 
 def run_of(model):
     names = [f"class {n}" for n in range(model.output_shape[-1])]
-    return Run(None, kcnn.Recipe(), {}, model, {}, {"class_names": names, "source": None})
+    data = {"class_names": names, "source": None}
+    return Run(None, kcnn.Recipe(), {}, model, {}, data, TASK)
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ class TestBatchSizeOption:
             run = forward(model, batches)
             return lambda images: seen.append(len(images)) or run(images)
 
-        monkeypatch.setattr(evaluate, "forward", recorded)
+        monkeypatch.setattr(classification, "forward", recorded)
         names = [f"class {n}" for n in range(CLASSES)]
         images, labels = arrays(60)
         data = kcnn.from_arrays((images, labels), test=(images, labels), class_names=names)

@@ -48,7 +48,7 @@ def test_a_second_run_decodes_nothing(photographs, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr("kcnn.data.batches.fetch.load_image", lambda *_: calls.append(1))
     monkeypatch.setattr(
-        "kcnn.tasks.inputs.statistics",
+        "kcnn.tasks.stored.statistics",
         lambda split, **_: (np.full(3, 120, "float32"), np.full(3, 3600, "float32")),
     )
     trained(photographs, tmp_path, cache=str(tmp_path / "cache"))

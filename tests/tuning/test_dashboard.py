@@ -13,11 +13,14 @@ from tensorboard.util.tensor_util import make_ndarray
 from test_search import DATA, RATES
 
 from kcnn import terminal
+from kcnn.tasks.task import find, ranking
 from kcnn.tuning import Options, space_of, tune
 from kcnn.tuning.dashboard import Session
-from kcnn.tuning.trials import Trial
+from kcnn.tuning.records import Trial
 from kcnn.tuning.views.figures import _importance, _scores, draw, importance
 from kcnn.tuning.views.report import View, space_table, trials_table
+
+RANKING = ranking(find("classification"))
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 
@@ -84,18 +87,18 @@ class TestHParams:
                     for value in event.summary.value:
                         if value.tag.startswith(("score", "epoch")):
                             tags[value.tag] = float(make_ndarray(value.tensor))
-            assert tags["score/accuracy"] == pytest.approx(trial.accuracy)
-            assert tags["score/loss"] == pytest.approx(trial.loss)
+            assert tags["score/accuracy"] == pytest.approx(trial.figures["accuracy"])
+            assert tags["score/loss"] == pytest.approx(trial.figures["loss"])
             assert {"epoch_accuracy", "epoch_loss"} <= tags.keys()
 
     def test_callbacks_can_be_copied_deeply(self, tmp_path):
         """KerasTuner copies the callbacks that it is handed."""
         space = space_of("mlp")
-        session = Session(tmp_path, space, {"width": 64, "optimizer": "adamw"})
+        session = Session(tmp_path, space, RANKING, {"width": 64, "optimizer": "adamw"})
         copy.deepcopy(session).on_train_begin()
         content = hparams(tmp_path)[metadata.SESSION_START_INFO_TAG]
         assert "width" in metadata.parse_session_start_info_plugin_data(content).hparams
-        view = View(Console(quiet=True), Options())
+        view = View(Console(quiet=True), Options(), RANKING)
         copy.copy(view.epochs()).on_epoch_end(0, {"val_accuracy": 0.5})
         assert "50.00%" in view._epoch
 
@@ -109,16 +112,14 @@ def text(renderable, width=100):
 
 class TestTables:
     TRIALS = (
-        Trial(0, {"learning_rate": 0.01}, 1, 0, "completed", 0.9, 0.4, 1.0),
-        Trial(1, {"learning_rate": 0.02}, 1, 0, "completed", 0.95, 0.2, 1.0),
+        Trial(0, {"learning_rate": 0.01}, 1, 0, "completed", {"accuracy": 0.9, "loss": 0.4}, 1.0),
+        Trial(1, {"learning_rate": 0.02}, 1, 0, "completed", {"accuracy": 0.95, "loss": 0.2}, 1.0),
         Trial(2, {"learning_rate": 0.03}, 1, 0, "failed", reason="no"),
     )
 
     @pytest.mark.parametrize("width", [60, 100, 240])
     def test_ranks_and_failures(self, width):
-        shown = text(
-            trials_table(self.TRIALS, space_of("lenet5"), "validation_accuracy", None, width), width
-        )
+        shown = text(trials_table(self.TRIALS, space_of("lenet5"), RANKING, None, width), width)
         lines = [line.split() for line in shown.splitlines() if "0.0" in line]
         assert [line[:3] for line in lines[:2]] == [["1", "1", "95.00%"], ["2", "0", "90.00%"]]
         assert lines[2][:2] == ["2", "failed"]
@@ -130,7 +131,7 @@ class TestTables:
         assert "logarithmic in 1 - value optimizer is momentum or nesterov" in shown
 
     def test_reasons_that_differ_in_numbers_are_one(self, capsys):
-        View(terminal.console(), Options()).refused(
+        View(terminal.console(), Options(), RANKING).refused(
             {"share=0.643 is too late.": 2, "share=1e-05 is too late.": 1, "No room.": 1}
         )
         assert capsys.readouterr().out.splitlines() == [
@@ -162,7 +163,8 @@ def trials(count, failed=0):
             "learning_rate": rate, "optimizer": ("adamw", "nesterov")[number % 2], "swa": False,
             "batch_size": int(rng.choice([32, 64, 128])), "weight_decay": 10 ** rng.uniform(-4, 0),
         }  # fmt: skip
-        made.append(Trial(number, values, 1, 0, "completed", 1 - error, error, 1.0))
+        figures = {"accuracy": 1 - error, "loss": error}
+        made.append(Trial(number, values, 1, 0, "completed", figures, 1.0))
     for number in range(count, count + failed):
         made.append(Trial(number, dict(made[0].values), 1, 0, "failed", reason="no"))
     return made
@@ -170,14 +172,14 @@ def trials(count, failed=0):
 
 class TestFigures:
     def test_written_as_png(self, tmp_path):
-        paths = draw(tmp_path, space_of("lenet5"), trials(12, 2), "validation_accuracy")
+        paths = draw(tmp_path, space_of("lenet5"), trials(12, 2), RANKING)
         assert [path.name for path in paths] == ["scores.png", "best_so_far.png", "importance.png"]
         assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths)
-        few = draw(tmp_path, space_of("lenet5"), trials(3), "validation_loss")
+        few = draw(tmp_path, space_of("lenet5"), trials(3), RANKING[::-1])
         assert [path.name for path in few] == ["scores.png", "best_so_far.png"]
 
     def test_importance_finds_the_one_that_counts(self):
-        by_name, score = importance(space_of("lenet5"), trials(40), "validation_accuracy")
+        by_name, score = importance(space_of("lenet5"), trials(40), RANKING)
         assert max(by_name, key=lambda name: by_name[name][0]) == "learning_rate"
         assert by_name["learning_rate"][0] > 5 * by_name["batch_size"][0]
         assert score > 0.5
@@ -186,15 +188,15 @@ class TestFigures:
     def test_few_trials_are_not_to_be_trusted(self, count, said):
         """Even where the forest fits them, as it does here."""
         space, made = space_of("lenet5", ["batch_size=32"]), trials(count)
-        assert importance(space, made, "validation_accuracy")[1] > 0.5
-        assert said in _importance(space, made, "validation_accuracy").axes[0].get_title()
+        assert importance(space, made, RANKING)[1] > 0.5
+        assert said in _importance(space, made, RANKING).axes[0].get_title()
 
     def test_what_no_trial_has_is_left_out(self):
         space, made = space_of("lenet5"), trials(12)
-        figure = _scores(space, made, "validation_accuracy")
+        figure = _scores(space, made, RANKING)
         shown = {axes.get_xlabel() for axes in figure.axes if axes.get_visible()}
         assert shown == {"learning_rate", "optimizer", "swa", "batch_size", "weight_decay"}
-        by_name, _ = importance(space, made, "validation_accuracy")
+        by_name, _ = importance(space, made, RANKING)
         assert by_name.keys() == shown - {"swa"}  # which is the same for all
 
     def test_a_search_leaves_them(self, found):

@@ -8,7 +8,7 @@ import pytest
 
 import kcnn
 from kcnn.recipes.domains import parse
-from kcnn.recipes.families import FAMILIES
+from kcnn.recipes.families import ALEXNET, LENET, MLP, RESNET, VGG
 from kcnn.tuning import Choice, Range, hypermodel, space_of
 from kcnn.tuning.overrides import space_file
 from kcnn.tuning.space import drawn, quantized
@@ -52,9 +52,9 @@ class TestTables:
         common = {"learning_rate", "weight_decay", "momentum", "dropout", "batch_size",
                   "optimizer", "batchnorm", "augment", "label_smoothing", "swa_start",
                   "swa_learning_rate"}  # fmt: skip
-        for table in FAMILIES.values():
-            assert common <= table.keys()
-        assert {"width", "depth"} <= FAMILIES["mlp"].keys()
+        for family in (MLP, LENET, ALEXNET, VGG, RESNET):
+            assert common <= family.space.keys()
+        assert {"width", "depth"} <= MLP.space.keys()
         assert {"widths", "depths"} <= space_of("resnet20").rows.keys()
 
     def test_rates_are_uniform_in_the_logarithm(self):

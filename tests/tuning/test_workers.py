@@ -14,7 +14,7 @@ from test_search import HERE, RATES, outcomes
 import kcnn
 from kcnn.storage.files import Lock
 from kcnn.tuning import Options, member, tune, workers
-from kcnn.tuning.trials import Trial, Trials
+from kcnn.tuning.records import Records, Trial
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 
@@ -100,18 +100,18 @@ def test_with_a_chief_all_begin_anew(crew):
 
 
 def test_a_trial_that_kills_process_after_process_has_failed(crew, tmp_path):
-    trials = Trials(tmp_path, None)
-    trials._write(Trial(3, {"width": 4}, 1, 0))
+    trials = Records(tmp_path)
+    trials.write(Trial(3, {"width": 4}, 1, 0))
     (tmp_path / "trial-0003").mkdir()
     role = crew.started[-1]
     with Lock(tmp_path / "trial-0003"):  # held by this process, which the others pretend to be
         for death in range(1, workers._DEATHS + 1):
-            assert trials.recorded(3).status == "running"
+            assert trials.read(3).status == "running"
             crew._processes[role].returncode = -9
             assert crew.watch()
             assert crew.started[-1] == role, death
-    assert trials.recorded(3).status == "failed"
-    assert "died 4 times, the last with status -9" in trials.recorded(3).reason
+    assert trials.read(3).status == "failed"
+    assert "died 4 times, the last with status -9" in trials.read(3).reason
 
 
 def test_deaths_outside_of_trials_end_the_search(crew, tmp_path):

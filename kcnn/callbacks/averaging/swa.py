@@ -51,8 +51,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         data: The training data, for that pass, as `model.predict` takes them, if `fit` is given
             what cannot be read twice.
         validate: At the end of each epoch, evaluate the averaged model and add the figures to the
-            logs as `swa_val_loss`, `swa_val_accuracy`, ... It costs a validation and, with
-            BatchNorm, a recalibration an epoch. Before the first snapshot they are the model's.
+            logs: `swa_val_loss`, `swa_val_` and each metric. It costs a
+            validation and, with BatchNorm, a recalibration an epoch. Before the first snapshot
+            they are the model's.
         validation_data: What that is done on; by default what `fit` validates on.
         apply: Put the average into the model at the end of training; else the raw weights stay.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.figures import LOSS, Figure
 from kcnn.startup import keras
 from kcnn.storage import files
 
@@ -19,11 +20,12 @@ _SECONDS, _SHARE = 1.0, 9
 class BestWeights(keras.callbacks.Callback):
     """Keep the weights of the epoch to choose by validation, in the file `path` and in memory.
 
-    That is the latest epoch whose `val_accuracy` lies within one standard error of the highest
-    one. Among accuracies that close the differences are chance (the rule of Breiman et al.
-    1984, section 3.4.3), and the later weights are trained longer, at a smaller learning rate:
-    on small validation splits the very highest accuracy belongs to some epoch by luck. An epoch
-    whose loss or weights are not finite is never chosen.
+    That is the epoch with the best figure on validation. Of a share of the images, it is the
+    latest epoch that lies within one standard error of the best one: among shares that close the
+    differences are chance (the rule of Breiman et al. 1984, section 3.4.3), and the later weights
+    are trained longer, at a smaller learning rate: on small validation splits the very best
+    figure belongs to some epoch by luck. An epoch whose figure, loss or weights are not finite is
+    never chosen.
 
     Where epochs are short the file follows behind, so that writing takes no more than a tenth of
     the time; it is up to date when training ends, and after `write`.
@@ -31,6 +33,7 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         path: A file named `*.weights.h5`, replaced in one step; None for memory alone.
         images: Images of the validation split.
+        figure: What decides; by default the loss.
 
     Raises:
         OSError: The disk is full; the weights of the epoch before stay.
@@ -40,40 +43,41 @@ class BestWeights(keras.callbacks.Callback):
         logs: The logs of that epoch.
     """
 
-    def __init__(self, path: str | Path | None, images: int) -> None:
+    def __init__(self, path: str | Path | None, images: int, figure: Figure = LOSS) -> None:
         super().__init__()
         self.path = None if path is None else Path(path)
-        self.images = images
+        self.images, self.figure = images, figure
         self.epoch = 0
         self.logs: dict[str, float] = {}
-        self._highest = 0.0
+        self._best: float | None = None
         self._weights: list[np.ndarray] = []
         self._behind = False  # the file, behind the weights in memory
         self._next_write = 0.0  # not before
 
     def get_state(self) -> dict[str, Any]:
-        """Epoch, its logs and weights, and the highest accuracy."""
-        state = {"epoch": self.epoch, "logs": self.logs, "highest": self._highest}
+        """Epoch, its logs and weights, and the best figure so far."""
+        state = {"epoch": self.epoch, "logs": self.logs, "best": self._best}
         return state | {"weights": self._weights}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what `get_state` gave; the file may be of another epoch, and is behind."""
-        self.epoch, self.logs, self._highest = state["epoch"], state["logs"], state["highest"]
+        self.epoch, self.logs = state["epoch"], state["logs"]
+        self._best = state["best"] if "best" in state else state["highest"]  # of kcnn before tasks
         self._weights = state["weights"]
         self._behind = bool(self.epoch)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.epoch, self.logs, self._highest, self._weights = 0, {}, 0.0, []
+        self.epoch, self.logs, self._best, self._weights = 0, {}, None, []
         self._behind = False
         self._next_write = time.perf_counter() + _SECONDS
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
-        if not math.isfinite(logs["val_loss"]):
+        figure, value = self.figure, logs[f"val_{self.figure.name}"]
+        if not (math.isfinite(logs["val_loss"]) and math.isfinite(value)):
             return
-        self._highest = max(self._highest, logs["val_accuracy"])
-        standard_error = math.sqrt(self._highest * (1.0 - self._highest) / self.images)
-        if logs["val_accuracy"] < self._highest - standard_error:
+        self._best = figure.best(self._best, value)
+        if figure.key(value) > figure.key(self._best) + figure.margin(self._best, self.images):
             return
         weights = self.model.get_weights()
         # Kernels that make zero of what is no number can hide it from the loss.

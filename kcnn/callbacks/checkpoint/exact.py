@@ -71,6 +71,8 @@ class ExactCheckpoint(keras.callbacks.Callback):
             the epoch ("epoch"; what was done of it is drawn and dropped), or with "step".
         identity: What else makes it the same training, as plain values by name: a seed, a batch
             size, a fingerprint. A checkpoint of another identity is refused.
+        older: By name: what a checkpoint did that was written before `identity` had the name;
+            None where nothing is said.
 
     Raises:
         InputError: A value outside these; no file is whole; at the beginning of training, a
@@ -89,6 +91,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         keep: int = 2,
         data: str = "epoch",
         identity: Mapping[str, Any] | None = None,
+        older: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.directory = Path(directory)
@@ -98,7 +101,8 @@ class ExactCheckpoint(keras.callbacks.Callback):
             raise InputError(f"keep is a number of files from 1 up; received {keep!r}.")
         if data not in ("epoch", "step"):
             raise InputError(f"data is 'epoch' or 'step'; received {data!r}.")
-        self.keep, self.data, self.identity = keep, data, dict(identity or {})
+        self.keep, self.data = keep, data
+        self.identity, self.older = dict(identity or {}), dict(older or {})
         self._signals = Signals()
         self._path: Path | None = None
         self._found: dict[str, Any] | None = None
@@ -313,7 +317,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         found = self._found
         if found is None:
             return
-        differences = differences_from(found, self.identity, model, self.callbacks)
+        differences = differences_from(found, self.identity, self.older, model, self.callbacks)
         if differences:
             listed = "\n".join(f"  {difference}" for difference in differences)
             raise InputError(

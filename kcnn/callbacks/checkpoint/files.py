@@ -55,11 +55,14 @@ def newest(directory: Path) -> tuple[Path | None, dict[str, Any] | None]:
 def differences_from(
     found: dict[str, Any],
     identity: Mapping[str, Any],
+    older: Mapping[str, Any],
     model: keras.Model,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> list[str]:
     """Where the training of a checkpoint is another one than that of `model`, in words."""
-    theirs, ours = (json.loads(json.dumps(i)) for i in (found["identity"], dict(identity)))
+    theirs, ours = dict(found["identity"]), dict(identity)
+    theirs = {n: older[n] for n in ours if n in older and n not in theirs} | theirs
+    theirs, ours = json.loads(json.dumps([theirs, ours]))
     differences = [
         f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} here"
         for name in dict.fromkeys([*theirs, *ours])

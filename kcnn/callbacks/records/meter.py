@@ -1,4 +1,4 @@
-"""Time and learning rate, as figures beside loss and accuracy."""
+"""Time and learning rate, as figures beside the model's own."""
 
 import time
 from typing import Any

@@ -1,31 +1,41 @@
 """Progress in the terminal: a bar for the running epoch, a line for each that ended."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from kcnn.figures import LOSS, Figure
 from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
 
-_COLUMNS = "{:>9}  {:>9}  {:>9}  {:>9}  {:>9}  {:>11}  {:>8}"
+_WIDTH = 9  # of a column of figures
+#: What logs hold beside the figures of the model.
+_OTHERS = ("loss", "learning_rate", "seconds", "images_per_second")
 
 
 class Progress(keras.callbacks.Callback):
-    """Show training as it goes: epoch, loss, accuracy, validation figures, images per second.
+    """Show training as it goes: epoch, loss, figures, the same on validation, images per second.
 
     The bar appears on a terminal only; elsewhere one line an epoch remains.
 
     Args:
         console: Where to write; a new console on standard output by default.
+        figures: What to show beside the loss; by default the model's metrics, as the first
+            epoch's logs name them.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, figures: Sequence[Figure] | None = None
+    ) -> None:
         super().__init__()
         self.console = console or Console()
+        self._given = figures
+        self._figures: Sequence[Figure] | None = None  # with the loss, once they are known
         self._bars: Bars | None = None
         self._done = 0  # epochs
 
@@ -39,9 +49,9 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         epochs, steps = self.params["epochs"], self.params["steps"]
         self._started, self._shown = time.perf_counter(), 0.0
-        self._print(
-            "epoch", "loss", "accuracy", "val loss", "val acc", "images/s", "time", style="bold"
-        )
+        self._figures = None
+        if self._given is not None:
+            self._head(self._given)
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -72,9 +82,12 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
+        if self._figures is None:
+            self._head([Figure(name) for name in logs if _is_metric(name)])
+        names = [f"{part}{figure.name}" for part in ("", "val_") for figure in self._figures]
         self._print(
             f"{epoch + 1}/{self.params['epochs']}",
-            *(_figure(logs.get(name)) for name in ("loss", "accuracy", "val_loss", "val_accuracy")),
+            *(_figure(logs.get(name)) for name in names),
             f"{logs['images_per_second']:,.0f}" if "images_per_second" in logs else "",
             f"{time.perf_counter() - self._started:.1f} s",
         )
@@ -87,8 +100,21 @@ class Progress(keras.callbacks.Callback):
         if self._bars is not None:
             self._bars.stop()
 
+    def _head(self, figures: Sequence[Figure]) -> None:
+        self._figures = [LOSS, *figures]
+        titles = [figure.label for figure in self._figures]
+        titles += [f"val {figure.column}" for figure in self._figures]
+        self._print("epoch", *titles, "images/s", "time", style="bold")
+
     def _print(self, *cells: str, style: str | None = None) -> None:
-        self.console.print(_COLUMNS.format(*cells), style=style, highlight=False)
+        *figures, speed, clock = cells
+        line = [f"{cell:>{_WIDTH}}" for cell in figures]
+        self.console.print("  ".join([*line, f"{speed:>11}", f"{clock:>8}"]), style=style,
+                           highlight=False)  # fmt: skip
+
+
+def _is_metric(name: str) -> bool:
+    return not name.startswith(("val_", "swa_")) and name not in _OTHERS
 
 
 def _figure(value: float | None) -> str:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from kcnn.figures import LOSS, Figure
 from kcnn.startup import keras, tf
 
 Logs = dict[str, Any] | None
-
-#: Columns of the HParams table beside the hyperparameters: tag, run below the log_dir, title.
-_METRICS = (
-    ("test_accuracy", "", "test accuracy"),
-    ("epoch_accuracy", "validation", "validation accuracy"),
-    ("epoch_loss", "validation", "validation loss"),
-)
 
 
 class TensorBoard(keras.callbacks.TensorBoard):
@@ -30,6 +24,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
         log_dir: The run's directory.
         texts: Markdown by title, for the Text tab.
         hparams: Hyperparameters of the run, a row in the HParams tab.
+        figures: Those of the task, columns of the HParams tab beside the loss.
         write_graph: Write the inference graph, its nodes grouped by layer. (Keras writes a
             conceptual graph on which TensorBoard's default view fails.)
         **options: Others of `keras.callbacks.TensorBoard`.
@@ -41,12 +36,14 @@ class TensorBoard(keras.callbacks.TensorBoard):
         *,
         texts: Mapping[str, str] | None = None,
         hparams: Mapping[str, Any] | None = None,
+        figures: Sequence[Figure] = (),
         write_graph: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(log_dir=str(log_dir), write_graph=False, **options)
         self.texts = dict(texts or {})
         self.hparams = {name: _plain(value) for name, value in (hparams or {}).items()}
+        self.figures = tuple(figures)
         self._graph = write_graph
 
     def get_state(self) -> dict[str, Any]:
@@ -63,7 +60,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
             for title, text in self.texts.items():
                 tf.summary.text(title, text, step=0)
             if self.hparams:
-                _write_hparams(self.hparams, Path(self.log_dir).name)
+                _write_hparams(self.hparams, self.figures, Path(self.log_dir).name)
         self._run_writer.flush()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -80,20 +77,31 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
 
 def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
-    """Add one figure of a whole run, such as its test accuracy, to `log_dir`."""
+    """Add one figure of a whole run, such as one on the test split, to `log_dir`."""
 
     with tf.summary.create_file_writer(str(log_dir)).as_default() as writer:
         tf.summary.scalar(name, value, step=0)
         writer.close()
 
 
-def _write_hparams(hparams: Mapping[str, Any], trial: str) -> None:
+def _columns(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
+    """Of the HParams table beside the hyperparameters: tag, run below the log_dir, title."""
+    test = [(f"test_{figure.name}", "", f"test {figure.label}") for figure in figures]
+    epochs = [
+        (f"epoch_{figure.name}", "validation", f"validation {figure.label}")
+        for figure in (*figures, LOSS)
+    ]
+    return test + epochs
+
+
+def _write_hparams(hparams: Mapping[str, Any], figures: Sequence[Figure], trial: str) -> None:
     from tensorboard.plugins.hparams import api
 
     api.hparams_config(
         hparams=[api.HParam(name) for name in hparams],
         metrics=[
-            api.Metric(tag, group=group, display_name=title) for tag, group, title in _METRICS
+            api.Metric(tag, group=group, display_name=title)
+            for tag, group, title in _columns(figures)
         ],
     )
     api.hparams(dict(hparams), trial_id=trial)

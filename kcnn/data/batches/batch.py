@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcnn.data.batches import augmentation
+from kcnn.data.batches.targets import Targets
 from kcnn.startup import tf
 
 Element = dict[str, Any]
@@ -34,8 +35,7 @@ class BatchSpec:
     flips: bool
     mixup: float
     cutmix: float
-    classes: int
-    binary: bool
+    targets: Targets
 
 
 @functools.cache
@@ -49,7 +49,7 @@ def batch_function(spec: BatchSpec) -> Batch:
             else:
                 images, labels = tf.identity(element["images"]), element["labels"]  # on `device`
             images = _augmented(spec, images, element["seed"])
-            labels = targets(labels, spec.classes, spec.binary)
+            labels = spec.targets(labels)
             return _mixed(spec, images, labels, element["seed"] + [0, 1])
 
     return batch
@@ -59,13 +59,6 @@ def batch_function(spec: BatchSpec) -> Batch:
 def traced(batch: Batch) -> Batch:
     """`batch` as a `tf.function`, so that the datasets that map it share one trace."""
     return tf.function(batch, autograph=False, reduce_retracing=True)
-
-
-def targets(labels: tf.Tensor, classes: int, binary: bool) -> tf.Tensor:
-    """Class numbers (B,) as float32 targets: one-hot (B, K), or (B, 1) where `binary`."""
-    if binary:
-        return tf.cast(labels, tf.float32)[:, tf.newaxis]
-    return tf.one_hot(labels, classes)
 
 
 def _gathered(

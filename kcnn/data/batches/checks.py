@@ -10,12 +10,11 @@ from kcnn.errors import InputError
 AUGMENTATIONS = ("none", "flip", "crop", "crop-flip")
 
 
-def check_split(split: Split, batch_size: int, classes: int, binary: bool) -> None:
+def check_split(split: Split, batch_size: int) -> None:
     """Refuse a split of which no batches can be made.
 
     Raises:
-        InputError: No images; a batch size that is no whole number from 1 up; labels beyond
-            `classes`; a binary target of other than two classes.
+        InputError: No images; a batch size that is no whole number from 1 up.
     """
     if not len(split):
         raise InputError("The split holds no images: there are no batches to make of it.")
@@ -23,13 +22,6 @@ def check_split(split: Split, batch_size: int, classes: int, binary: bool) -> No
         raise InputError(f"batch_size is {batch_size!r}. It must be a whole number.")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}. It must be at least 1.")
-    if split.labels.max() >= classes:
-        raise InputError(
-            f"The split has the label {split.labels.max()}, but classes is {classes}: labels are "
-            f"0..{classes - 1}."
-        )
-    if binary and classes != 2:
-        raise InputError(f"A binary target needs classes=2. Received: classes={classes}.")
 
 
 def check_training(

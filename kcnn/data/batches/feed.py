@@ -18,7 +18,7 @@ from kcnn.data.batches.batch import Batch, BatchSpec, Element, batch_function
 from kcnn.data.batches.checks import check_split, check_training
 from kcnn.data.batches.fetch import Source, source
 from kcnn.data.batches.order import as_written, plain_options, training_steps
-from kcnn.data.sets.images import ImageFiles
+from kcnn.data.batches.targets import Targets, targets_of
 from kcnn.data.sets.splits import Split
 from kcnn.startup import tf
 
@@ -53,7 +53,8 @@ def training_feed(
     split: Split,
     batch_size: int,
     *,
-    classes: int,
+    classes: int | None = None,
+    targets: Targets | None = None,
     seed: int,
     augment: str = "none",
     mixup: float = 0.0,
@@ -70,7 +71,8 @@ def training_feed(
     Args:
         split: the training split.
         batch_size: at most the number of images.
-        classes: K, above every label.
+        classes: K, above every label: targets are class labels (see `ClassTargets`).
+        targets: what makes targets of labels instead, as a task says.
         seed: of order and augmentation, any integer.
         augment: `none`, `flip`, `crop` (arrays: pad by 4 and crop; files: fit to 1.15 times
             `image_size` and crop) or `crop-flip`.
@@ -90,9 +92,10 @@ def training_feed(
         InputError: an argument out of its range, a batch larger than the data, or a cache for
             which there is no room.
     """
-    check_split(split, batch_size, classes, binary)
+    targets = targets_of(split, classes, binary, targets)
+    check_split(split, batch_size)
     check_training(split, batch_size, augment, mixup, cutmix, start, stop)
-    crops, is_files = augment.startswith("crop"), isinstance(split.images, ImageFiles)
+    crops = augment.startswith("crop")
     images = source(split.images, image_size, margin(augment), cache)
     device = device or _device(images)
     steps = training_steps(len(split), batch_size, int(seed), start, stop)
@@ -105,13 +108,12 @@ def training_feed(
         resident=bool(resident),
         shape=tuple(images.shape),
         dtype=images.dtype,
-        size=tuple(image_size) if is_files else None,
+        size=tuple(image_size) if split.is_files else None,
         crops=crops,
         flips=augment.endswith("flip"),
         mixup=float(mixup),
         cutmix=float(cutmix),
-        classes=classes,
-        binary=binary,
+        targets=targets,
     )
     key = (spec, *(tuple(tensor.shape) for tensor in resident))
     return Feed(steps, resident, batch_function(spec), key, device)

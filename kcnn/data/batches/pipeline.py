@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kcnn.data.batches.batch import targets, traced
+from kcnn.data.batches.batch import traced
 from kcnn.data.batches.checks import check_split
 from kcnn.data.batches.feed import PARALLEL_BATCHES, Feed, training_feed
 from kcnn.data.batches.fetch import source
 from kcnn.data.batches.order import as_written, plain_options, steps_per_epoch
-from kcnn.data.sets.images import ImageFiles
+from kcnn.data.batches.targets import Targets, targets_of
 from kcnn.data.sets.splits import Split
 from kcnn.errors import InputError
 from kcnn.startup import tf
@@ -37,7 +37,8 @@ def training_batches(
     split: Split,
     batch_size: int,
     *,
-    classes: int,
+    classes: int | None = None,
+    targets: Targets | None = None,
     seed: int,
     augment: str = "none",
     mixup: float = 0.0,
@@ -63,6 +64,7 @@ def training_batches(
         split,
         batch_size,
         classes=classes,
+        targets=targets,
         seed=seed,
         augment=augment,
         mixup=mixup,
@@ -87,7 +89,8 @@ def evaluation_batches(
     split: Split,
     batch_size: int,
     *,
-    classes: int,
+    classes: int | None = None,
+    targets: Targets | None = None,
     binary: bool = False,
     image_size: tuple[int, int] | None = None,
     cache: str | os.PathLike | None = None,
@@ -96,7 +99,8 @@ def evaluation_batches(
 
     A batch size above the number of images gives one batch.
     """
-    check_split(split, batch_size, classes, binary)
+    made = targets_of(split, classes, binary, targets)
+    check_split(split, batch_size)
     images, size = source(split.images, image_size, cache=cache), len(split)
     with tf.device("CPU:0"):
         labels = tf.convert_to_tensor(split.labels)
@@ -105,7 +109,7 @@ def evaluation_batches(
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         first, end = step * batch_size, tf.minimum((step + 1) * batch_size, size)
         pixels = images.fetch(tf.range(first, end)) if held is None else held[first:end]
-        return pixels, targets(labels[first:end], classes, binary)
+        return pixels, made(labels[first:end])
 
     return _mapped(tf.data.Dataset.range(steps_per_epoch(size, batch_size)), batch)
 
@@ -137,7 +141,7 @@ def statistics(
     if not len(split):
         raise InputError("The split holds no images: there is nothing to take statistics of.")
     indices = np.arange(len(split))
-    if isinstance(split.images, ImageFiles) and len(split) > limit:
+    if split.is_files and len(split) > limit:
         indices = np.sort(np.random.default_rng(seed).choice(len(split), limit, replace=False))
     read = source(split.images, image_size).read
     count, mean, squares = 0, 0.0, 0.0  # squares: the sum of squared deviations from the mean

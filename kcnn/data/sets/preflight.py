@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from kcnn.data.sets.decoding import BROKEN, BadImage, load_pixels, open_image
-from kcnn.data.sets.images import ImageFiles
 from kcnn.data.sets.splits import Data, Split
 from kcnn.errors import InputError
 
@@ -74,7 +73,7 @@ def preflight(
             no training image or an empty split.
     """
     splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    files = [s.images for s in splits.values() if isinstance(s.images, ImageFiles)]
+    files = [s.images for s in splits.values() if s.is_files]
     if not files:
         return data
     bad = check_files((path for part in files for path in part), progress=progress)
@@ -135,7 +134,7 @@ def _bad_files_message(bad: list[tuple[Path, str]], checked: int) -> str:
 
 
 def _without(split: Split, removed: set[Path]) -> Split:
-    if not isinstance(split.images, ImageFiles):
+    if not split.is_files:
         return split
     keep = np.array([path not in removed for path in split.images], dtype=bool)
     return replace(split, images=split.images[keep], labels=split.labels[keep])

@@ -25,6 +25,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_files(self) -> bool:
+        """Whether the images are files."""
+        return isinstance(self.images, ImageFiles)
+
     def take(self, indices: np.ndarray) -> "Split":
         """The images at `indices`, (M,) integers, in that order."""
         return Split(self.images[indices], self.labels[indices])
@@ -47,6 +52,11 @@ class Data:
     def classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
+
+    @property
+    def is_files(self) -> bool:
+        """Whether the images are files, of any size."""
+        return self.train.is_files
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape

@@ -15,7 +15,7 @@ from kcnn.data import Feed
 from kcnn.graph.walk import is_keras_own, leaves
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras, tf
-from kcnn.tasks import objective
+from kcnn.tasks.task import Task
 from kcnn.training.loop import optimizers
 from kcnn.training.loop.steps import TrainFunction
 
@@ -36,21 +36,22 @@ class Engine:
     """
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, feed: Feed, steps_per_epoch: int
+        self, model: keras.Model, recipe: Recipe, task: Task, feed: Feed, steps_per_epoch: int
     ) -> None:
         self.model, self.feed = model, feed
         self.state = list(model.variables)  # weights, statistics, seeds
         tf.random.set_seed(recipe.seed)  # for layers and callbacks of the user's own
-        objective.compile_model(
+        task.compile(
             model,
             optimizers.optimizer(recipe, steps_per_epoch),
-            jit=recipe.jit,
+            recipe,
+            jit_compile=recipe.jit,
             steps_per_execution=recipe.steps_per_execution,
         )
         model.optimizer.build(model.trainable_variables)
         own = model.optimizer.variables  # rate, count, loss scale; slots, which begin at zero
         self._scalars = {v.path: v.numpy() for v in own if len(v.shape) == 0}
-        batch = objective.smoothed(feed.batch, recipe.label_smoothing)
+        batch = task.batch(feed.batch, recipe)
         self.function = model.train_function = TrainFunction(model, batch, steps_per_epoch)
         self.function.resident = feed.resident
         self.key: tuple | None = None  # under which it is kept, if it is
@@ -98,6 +99,7 @@ def copy_state(source: list[keras.Variable], target: list[keras.Variable]) -> No
 def engine(
     model: keras.Model,
     recipe: Recipe,
+    task: Task,
     feed: Feed,
     steps_per_epoch: int,
     copy: Callable[[], keras.Model] | None,
@@ -107,19 +109,20 @@ def engine(
     Args:
         model: The network, with its initial weights.
         recipe: Resolved.
+        task: Loss, metrics and targets.
         feed: Whose batches the engine will take.
         steps_per_epoch: Of the feed.
         copy: Builds the same network once more; None for a model that is to be trained itself.
     """
     if copy is None or model.count_params() > _WEIGHTS:
-        return Engine(model, recipe, feed, steps_per_epoch)
+        return Engine(model, recipe, task, feed, steps_per_epoch)
     text = described(model)
-    key = (text, feed.key, *_fixed(recipe))
+    key = (text, feed.key, task.name, *_fixed(recipe))
     found = _engines.pop(key, None)  # taken out while it trains: a training within finds none
     if found and found.serves(text):
         found.restart(model, recipe, feed, steps_per_epoch)
     else:
-        found = Engine(model, recipe, feed, steps_per_epoch)
+        found = Engine(model, recipe, task, feed, steps_per_epoch)
     found.key, found.copy = key, copy if found.model is model else lambda: model
     return found
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kcnn.recipes.domains import Choice, Range, value_text
+from kcnn.tuning.records import Ranking, Trial
 from kcnn.tuning.space import Space
-from kcnn.tuning.trials import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +20,15 @@ _FEWEST, _MANY = 10, 30  # trials, to tell what is important; to believe a good 
 _BLUE, _GREY, _RED = "#2563a8", "#9aa0a6", "#c0392b"
 
 
-def draw(directory: Path, space: Space, trials: Sequence[Trial], objective: str) -> list[Path]:
+def draw(directory: Path, space: Space, trials: Sequence[Trial], ranking: Ranking) -> list[Path]:
     """Write the figures into `directory`; the one of importance takes ten completed trials."""
     done = [trial for trial in trials if trial.status == "completed"]
     made = {
-        "scores": _scores(space, trials, objective),
-        "best_so_far": _best_so_far(done, objective),
+        "scores": _scores(space, trials, ranking),
+        "best_so_far": _best_so_far(done, ranking),
     }
     if len(done) >= _FEWEST and len({str(trial.values) for trial in done}) > 1:
-        made["importance"] = _importance(space, done, objective)
+        made["importance"] = _importance(space, done, ranking)
     paths = []
     for name, figure in made.items():
         paths.append(directory / f"{name}.png")
@@ -36,17 +36,17 @@ def draw(directory: Path, space: Space, trials: Sequence[Trial], objective: str)
     return paths
 
 
-def costs(trials: Sequence[Trial], objective: str) -> np.ndarray:
-    """What is to be low: the loss, or the error; an error of 0 as half of the smallest other."""
-    if objective == "validation_loss":
-        return np.array([trial.loss for trial in trials])
-    errors = np.array([1.0 - trial.accuracy for trial in trials])
-    positive = errors[errors > 1e-9]
-    return np.maximum(errors, positive.min() / 2 if len(positive) else 1e-3)
+def costs(trials: Sequence[Trial], objective: Figure) -> np.ndarray:
+    """What is to be low, such as an error; an error of 0 counts as half of the smallest other."""
+    found = np.array([objective.cost(trial.figures[objective.name]) for trial in trials])
+    if not objective.higher_is_better:
+        return found
+    positive = found[found > 1e-9]
+    return np.maximum(found, positive.min() / 2 if len(positive) else 1e-3)
 
 
 def importance(
-    space: Space, trials: Sequence[Trial], objective: str
+    space: Space, trials: Sequence[Trial], ranking: Ranking
 ) -> tuple[dict[str, tuple[float, float]], float]:
     """How much the rank of a trial depends on each hyperparameter.
 
@@ -57,7 +57,7 @@ def importance(
     Args:
         space: What was searched.
         trials: Completed.
-        objective: What ranks them.
+        ranking: What ranks them.
 
     Returns:
         Mean and standard deviation over 10 permutations by name, of those that vary; and the R² of
@@ -73,7 +73,7 @@ def importance(
     }
     inputs = {name: places for name, places in inputs.items() if len(set(places)) > 1}
     names, inputs = list(inputs), np.array(list(inputs.values())).T
-    ranks = np.argsort(np.argsort(costs(trials, objective), kind="stable"), kind="stable")
+    ranks = np.argsort(np.argsort(costs(trials, ranking[0]), kind="stable"), kind="stable")
     forest = RandomForestRegressor(100, oob_score=True, random_state=0, min_samples_leaf=2)
     target = ranks / max(len(ranks) - 1, 1)
     forest.fit(inputs, target)
@@ -96,7 +96,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure((width, height), layout="constrained")
 
 
-def _scores(space: Space, trials: Sequence[Trial], objective: str) -> Figure:
+def _scores(space: Space, trials: Sequence[Trial], ranking: Ranking) -> Figure:
     """A panel for each hyperparameter."""
     rows = {n: row for n, row in space.searched.items() if any(n in t.values for t in trials)}
     columns = min(4, len(rows))
@@ -104,15 +104,15 @@ def _scores(space: Space, trials: Sequence[Trial], objective: str) -> Figure:
     figure = _figure(3.2 * columns, 2.7 * lines + 0.4)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     done = [trial for trial in trials if trial.status == "completed"]
-    heights = dict(zip((t.number for t in done), costs(done, objective), strict=True))
-    best = min(done, key=lambda trial: trial.rank(objective)).number
+    heights = dict(zip((t.number for t in done), costs(done, ranking[0]), strict=True))
+    best = min(done, key=lambda trial: trial.rank(ranking)).number
     for axes, (name, row) in zip(grid.flat, rows.items(), strict=False):
         _panel(axes, name, row, trials, heights, best)
     for axes in grid.flat[len(rows) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
-        axes.set_ylabel(_label(objective))
-    _cost_axis(grid[0, 0], objective)
+        axes.set_ylabel(f"validation {ranking[0].cost_label}")
+    _cost_axis(grid[0, 0], ranking[0])
     failed = sum(trial.status == "failed" for trial in trials)
     more = f"; ×: {failed} that failed" if failed else ""
     figure.suptitle(f"{len(done)} trials, lower is better{more}; star: the best", fontsize=10)
@@ -179,24 +179,24 @@ def _range_axis(axes: Axes, row: Range) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{1 - x:.6g}"))
 
 
-def _best_so_far(done: Sequence[Trial], objective: str) -> Figure:
+def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Figure:
     figure = _figure(6.4, 3.6)
     axes = figure.subplots()
-    values = costs(done, objective)
+    values = costs(done, ranking[0])
     order = np.arange(1, len(values) + 1)
     axes.scatter(order, values, s=16, color=_GREY, label="each trial", lw=0)
     axes.step(order, np.minimum.accumulate(values), where="post", color=_BLUE, label="best so far")
     axes.set_xlabel("completed trials")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylabel(_label(objective))
-    _cost_axis(axes, objective)
+    axes.set_ylabel(f"validation {ranking[0].cost_label}")
+    _cost_axis(axes, ranking[0])
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return figure
 
 
-def _importance(space: Space, done: Sequence[Trial], objective: str) -> Figure:
-    found, score = importance(space, done, objective)
+def _importance(space: Space, done: Sequence[Trial], ranking: Ranking) -> Figure:
+    found, score = importance(space, done, ranking)
     names = sorted(found, key=lambda name: found[name][0])
     figure = _figure(6.4, 0.32 * len(names) + 1.2)
     axes = figure.subplots()
@@ -213,18 +213,13 @@ def _importance(space: Space, done: Sequence[Trial], objective: str) -> Figure:
     return figure
 
 
-def _label(objective: str) -> str:
-    return "validation loss" if objective == "validation_loss" else "validation error"
-
-
-def _cost_axis(axes: Axes, objective: str) -> None:
+def _cost_axis(axes: Axes, objective: Figure) -> None:
     """Logarithmic: halving the error is the same step everywhere."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    percent = objective != "validation_loss"
     axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda y, _: f"{100 * y:g} %" if percent else f"{y:g}")
+        FuncFormatter(lambda y, _: f"{100 * y:g} %" if objective.share else f"{y:g}")
     )

@@ -15,12 +15,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from kcnn.figures import Figure
 from kcnn.recipes.domains import Choice, Range, searched, value_text
 from kcnn.runs.directory import Run
 from kcnn.startup import keras
 from kcnn.tuning.options import Options
+from kcnn.tuning.records import Ranking, Trial
 from kcnn.tuning.space import Space
-from kcnn.tuning.trials import Trial
 
 _ROWS = 15  # of the live table
 
@@ -55,26 +56,26 @@ def space_table(space: Space) -> Table:
 
 
 def trials_table(
-    trials: Sequence[Trial], space: Space, objective: str, rows: int | None, width: int
+    trials: Sequence[Trial], space: Space, ranking: Ranking, rows: int | None, width: int
 ) -> Table:
     """Trials by rank: score, time, hyperparameters; then those that failed and run.
 
     Args:
         trials: In any order.
         space: What is searched.
-        objective: What ranks them.
+        ranking: What ranks them.
         rows: The most to show; None for all.
         width: Of the terminal: where a column for each hyperparameter does not fit, they share one.
     """
     names = list(space.searched)
     wide = width >= 32 + sum(max(10, len(name) + 2) for name in names)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title="Trials", title_justify="left")
-    for title in ("rank", "trial", _title(objective), "s"):
+    for title in ("rank", "trial", _title(ranking[0]), "s"):
         table.add_column(title, justify="right", no_wrap=True)
     for title in names if wide else ("hyperparameters",):
         table.add_column(title)
     done = sorted(
-        (t for t in trials if t.status == "completed"), key=lambda trial: trial.rank(objective)
+        (t for t in trials if t.status == "completed"), key=lambda trial: trial.rank(ranking)
     )
     others = [t for t in trials if t.status != "completed"]
     kept = (done, others) if rows is None else (done[:rows], others[-3:])
@@ -82,7 +83,7 @@ def trials_table(
         completed = trial.status == "completed"
         first = ["", str(trial.number), trial.status, f"{trial.seconds:.1f}"]
         if completed:
-            first[0], first[2] = str(rank), _score(objective, trial.score(objective))
+            first[0], first[2] = str(rank), _score(ranking, trial)
         cells = [_cell(trial, name) for name in names] if wide else [_values(trial, names)]
         best = "bold green" if rank == 1 else None
         style = best if completed else "red" if trial.status == "failed" else "cyan"
@@ -96,10 +97,11 @@ class View:
     Args:
         console: Where it goes.
         options: Of the search.
+        ranking: What ranks its trials.
     """
 
-    def __init__(self, console: Console, options: Options) -> None:
-        self.console, self.options = console, options
+    def __init__(self, console: Console, options: Options, ranking: Ranking) -> None:
+        self.console, self.options, self.ranking = console, options, ranking
         self.trials: dict[int, Trial] = {}
         self.space = Space({})
         self._live: Live | None = None
@@ -145,8 +147,9 @@ class View:
 
     def epoch(self, number: int, logs: Mapping[str, float]) -> None:
         """An epoch of the running trial has ended."""
-        accuracy = logs.get("val_accuracy")
-        shown = "" if accuracy is None else f", validation accuracy {accuracy:.2%}"
+        figure = self.ranking[0]
+        value = logs.get(f"val_{figure.name}")
+        shown = "" if value is None else f", validation {figure.label} {figure.text(value)}"
         self._epoch = f"epoch {number}{shown}"
         self._refresh()
 
@@ -161,7 +164,6 @@ class View:
 
     def compared(self, best: Sequence[Trial], found: Mapping[int, Sequence[float]]) -> None:
         """The best trials, with other seeds."""
-        objective = self.options.objective
         table = Table(box=SIMPLE_HEAD, title="The best, with other seeds", title_justify="left",
                       pad_edge=False)  # fmt: skip
         for title in ("trial", "in the search", "mean", "± sd", "lowest", "highest", "n"):
@@ -172,8 +174,8 @@ class View:
             if scores:
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
                 numbers = (statistics.fmean(scores), spread, min(scores), max(scores))
-                row = [_score(objective, number) for number in numbers]
-            first = _score(objective, trial.score(objective))
+                row = [self.ranking[0].text(number) for number in numbers]
+            first = _score(self.ranking, trial)
             table.add_row(str(trial.number), first, *row, str(len(scores)))
         self.console.print(table)
 
@@ -183,13 +185,16 @@ class View:
 
     def result(self, best: Trial, run: Run | None, directory: Path) -> None:
         """The winner."""
-        objective = self.options.objective
-        text = f"Best: trial {best.number}, {_score(objective, best.score(objective))}"
-        if run is not None and run.result["test_accuracy"] is not None:
-            text += (
-                f"; trained anew, validation {run.result['validation_accuracy']:.2%}, "
-                f"test [bold green]{run.result['test_accuracy']:.2%}[/]"
-            )
+        text = f"Best: trial {best.number}, {_score(self.ranking, best)}"
+        if run is not None:
+            figure = run.task.figures[0]
+            known = {part: run.result[f"{part}_{figure.name}"] for part in ("validation", "test")}
+            if known["test"] is not None:
+                shown = {part: figure.text(value) for part, value in known.items()}
+                text += (
+                    f"; trained anew, validation {shown['validation']}, "
+                    f"test [bold green]{shown['test']}[/]"
+                )
         self.console.print(text)
         self.console.print(f"Repeat it:  kcnn train --recipe {directory / 'best.json'}",
                            soft_wrap=True)  # fmt: skip
@@ -201,7 +206,7 @@ class View:
     def _table(self, rows: int | None) -> Group:
         trials = list(self.trials.values())
         done = sum(trial.status == "completed" for trial in trials)
-        parts = [trials_table(trials, self.space, self.options.objective, rows, self.console.width)]
+        parts = [trials_table(trials, self.space, self.ranking, rows, self.console.width)]
         parts += [Text(self._epoch, style="cyan")] if self._epoch else []
         if self.options.method == "random" and done:
             gain = chance(done + 10) - chance(done)
@@ -217,7 +222,7 @@ class View:
         number = f"trial {trial.number}"
         if trial.status == "failed":
             return f"{number}  [red]failed[/]  {trial.reason}"
-        score = _score(self.options.objective, trial.score(self.options.objective))
+        score = _score(self.ranking, trial)
         values = _values(trial, list(self.space.searched))
         return f"{number}  [bold]{score}[/]  {trial.seconds:.1f} s  {values}"
 
@@ -250,9 +255,10 @@ def _values(trial: Trial, names: Sequence[str]) -> str:
     return " ".join(f"{n}={value_text(trial.values[n])}" for n in names if n in trial.values)
 
 
-def _title(objective: str) -> str:
-    return "validation" if objective == "validation_accuracy" else "val. loss"
+def _title(figure: Figure) -> str:
+    """Above its column: shares are what `validation` alone means."""
+    return "validation" if figure.share else f"val. {figure.column}"
 
 
-def _score(objective: str, score: float) -> str:
-    return f"{score:.2%}" if objective == "validation_accuracy" else f"{score:.4f}"
+def _score(ranking: Ranking, trial: Trial) -> str:
+    return ranking[0].text(trial.figures[ranking[0].name])

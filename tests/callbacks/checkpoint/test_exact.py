@@ -320,6 +320,18 @@ class TestRefusals:
         with pytest.raises(kcnn.InputError, match="seed: 1 there, 2 here"):
             model.fit(data, shuffle=False, epochs=2, initial_epoch=1, callbacks=[again], verbose=0)
 
+    def test_a_name_that_identities_had_not_yet(self, tmp_path):
+        """It is what training did then; whoever asks for another value is told so."""
+        model, data = model_and_data()
+        first = ExactCheckpoint(tmp_path, identity={"seed": 1})
+        model.fit(data, shuffle=False, callbacks=[first], verbose=0)
+        older = {"crop": "middle", "seed": 5}  # the seed is there
+        again = ExactCheckpoint(tmp_path, identity={"seed": 1, "crop": "none"}, older=older)
+        with pytest.raises(kcnn.InputError, match="crop: 'middle' there, 'none' here"):
+            model.fit(data, shuffle=False, epochs=2, initial_epoch=1, callbacks=[again], verbose=0)
+        again = ExactCheckpoint(tmp_path, identity={"seed": 1, "crop": "middle"}, older=older)
+        model.fit(data, shuffle=False, epochs=2, initial_epoch=1, callbacks=[again], verbose=0)
+
     def test_the_wrong_epoch(self, tmp_path):
         trained(tmp_path, epochs=2)
         model, data = model_and_data()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kcnn.data import Split, evaluation_batches, load_data, training_batches, training_feed
+from kcnn.data import (
+    ClassTargets,
+    Split,
+    evaluation_batches,
+    load_data,
+    training_batches,
+    training_feed,
+)
 from kcnn.data.batches.batch import BatchSpec, _unpacked
 from kcnn.data.batches.feed import _words
 from kcnn.errors import InputError
@@ -149,8 +156,7 @@ def test_images_survive_as_words(dtype, shape):
         flips=False,
         mixup=0.0,
         cutmix=0.0,
-        classes=2,
-        binary=False,
+        targets=ClassTargets(2),
     )
     np.testing.assert_array_equal(_unpacked(spec, tf.constant(_words(images))), images)
 

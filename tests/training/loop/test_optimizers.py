@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kcnn.recipes.defaults import resolve
+from kcnn.recipes.families import OTHERS
 from kcnn.recipes.recipe import Recipe
 from kcnn.training.loop import optimizers
 
@@ -19,7 +20,7 @@ SHAPES = ((3, 4), (4,), (2, 2, 3, 5))
 def resolved(name, **fields):
     fields = {"learning_rate": 0.1, "schedule": "constant", "warmup": 0.0, "epochs": 1} | fields
     recipe = Recipe(optimizer=name, **fields)
-    return resolve(recipe, family=None, images=64, image_shape=(8, 8, 1))
+    return resolve(recipe, family=OTHERS, images=64, image_shape=(8, 8, 1))
 
 
 def made(name, **fields):

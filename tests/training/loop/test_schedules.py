@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kcnn.recipes.defaults import resolve
+from kcnn.recipes.families import OTHERS
 from kcnn.recipes.recipe import Recipe
 from kcnn.training.loop.schedules import Rate, learning_rate
 
@@ -17,7 +18,7 @@ STEPS = 10  # an epoch
 
 def rates(**fields):
     recipe = resolve(
-        Recipe(epochs=8, learning_rate=0.5, **fields), family=None, images=320, image_shape=GREY
+        Recipe(epochs=8, learning_rate=0.5, **fields), family=OTHERS, images=320, image_shape=GREY
     )
     rate = learning_rate(recipe, STEPS)
     if not callable(rate):

@@ -1,0 +1,123 @@
+"""Which values a field takes: each check gives the value as plain data, or refuses it.
+
+A check takes the field's name and a value that is not None.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from numbers import Real
+from operator import index
+from typing import Any, get_args
+
+from kcnn.errors import InputError
+
+Check = Callable[[str, Any], Any]
+
+
+def whole(low: int, below: float = math.inf, meaning: str = "") -> Check:
+    """A whole number from `low` up, and below `below`."""
+    meaning = meaning or f"a whole number from {low} up"
+
+    def check(name: str, value: Any) -> int:
+        try:
+            number = None if _is_bool(value) else index(value)
+        except TypeError:
+            number = None
+        if number is None or not low <= number < below:
+            raise InputError(f"{name} is {meaning}; received {value!r}.")
+        return number
+
+    return check
+
+
+def between(low: float, below: float, meaning: str) -> Check:
+    """A finite number from `low` up, and below `below`."""
+
+    def check(name: str, value: Any) -> float:
+        number = isinstance(value, Real) and not _is_bool(value)
+        if not number or not math.isfinite(value) or not low <= value < below:
+            raise InputError(f"{name} is {meaning}; received {value!r}.")
+        return plain(value)
+
+    return check
+
+
+def choice(allowed: Any) -> Check:
+    """One of the values of a `Literal`."""
+
+    def check(name: str, value: Any) -> str:
+        if value not in get_args(allowed):
+            choices = ", ".join(get_args(allowed))
+            raise InputError(f"{name} is one of {choices}; received {value!r}.")
+        return str(value)
+
+    return check
+
+
+def switch(name: str, value: Any) -> bool:
+    """True or False."""
+    if not _is_bool(value):
+        raise InputError(f"{name} is True or False; received {value!r}.")
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """A text, or a path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name} is a text; received {value!r}.")
+    return str(os.fspath(value))
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _is_bool(value: Any) -> bool:
+    """NumPy's, too, without loading NumPy."""
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+
+
+def image_size(name: str, value: Any) -> tuple[int, int]:
+    """(height, width) in pixels."""
+    try:
+        height, width = (whole(1)(name, side) for side in value)
+    except (TypeError, ValueError, InputError):
+        raise InputError(
+            f"image_size is (height, width), two whole numbers from 1 up; received {value!r}."
+        ) from None
+    return height, width
+
+
+def validation(name: str, value: Any) -> float:
+    """A share, or a number of images."""
+    found: float = plain(value)
+    number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    if not number or not (0 < found < 1 or (found >= 1 and found == int(found))):
+        raise InputError(
+            f"validation is a share of the training images between 0 and 1, or a whole number of "
+            f"images; epochs are chosen on it, so that it cannot be 0. Received {value!r}."
+        )
+    return found
+
+
+def period(name: str, value: Any) -> str:
+    """So many steps, or so much time; read where it is used."""
+    return str(value) if isinstance(value, int) else text(name, value)
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """Options of a network, by name."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"options are the network's own, by name; received {value!r}.")
+    return dict(value)
+
+
+def folder_name(name: str, value: Any) -> str:
+    """One that is a single step of a path."""
+    if not isinstance(value, str) or value in ("", ".", "..") or "/" in value or "\0" in value:
+        raise InputError(f"name is the name of a folder below `logs`; received {value!r}.")
+    return value

@@ -1,0 +1,262 @@
+"""Classification: one of several classes for each image; of two, the probability of the second.
+
+Labels are class numbers; targets are (B, K) float32, one-hot, or (B, 1) for two classes and a
+single output. Loss is cross-entropy; the figure is accuracy, from 100 classes up with top-5 beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kcnn.data import ClassTargets
+from kcnn.data.batches.batch import Batch
+from kcnn.errors import InputError
+from kcnn.figures import Figure
+from kcnn.graph.forward import forward, progress
+from kcnn.graph.outputs import gives_logits
+from kcnn.recipes.recipe import Recipe
+from kcnn.startup import keras, tf
+from kcnn.tasks import show
+from kcnn.tasks.inputs import as_problem
+from kcnn.tasks.problem import Problem
+from kcnn.tasks.streams import StreamProblem
+
+ops = keras.ops
+
+_TOP5 = 100  # classes from which on the five most probable are looked at, too
+
+
+@dataclass(frozen=True)
+class ClassEvaluation:
+    """What a model got right."""
+
+    images: int
+    loss: float  #: mean cross-entropy in nats
+    accuracy: float
+    confusion: np.ndarray  #: (classes, classes) counts; rows are true, columns predicted
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The accuracy."""
+        return {"accuracy": self.accuracy}
+
+    @property
+    def accuracy_per_class(self) -> list[float | None]:
+        """Share of each class's images that were recognised; None for a class without images."""
+        totals = self.confusion.sum(axis=1)
+        right = np.diagonal(self.confusion)
+        return [float(r / n) if n else None for r, n in zip(right, totals, strict=True)]
+
+    def details(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """The accuracy of each class, by its name."""
+        by_class = zip(class_names, self.accuracy_per_class, strict=True)
+        return {"accuracy_per_class": dict(by_class)}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one image."""
+
+    path: Path
+    class_name: str  #: the most probable
+    probability: float  #: of that class
+    probabilities: dict[str, float]  #: of every class, the most probable first
+
+
+class Classification:
+    """`kcnn.tasks.task.Task`, for classes."""
+
+    name = "classification"
+    figures = (Figure("accuracy", share=True, short="acc", opposite="error"),)
+
+    def problem(self, data: Any, recipe: Recipe, model: keras.Model | None) -> Problem:
+        """Data with class numbers; a stream's classes are those of its labels, or of the model."""
+        found = as_problem(data, recipe)
+        if isinstance(found, StreamProblem):
+            names = map(str, range(_classes_of_stream(found, model)))
+            found = replace(found, class_names=tuple(names))
+        return found
+
+    def outputs(self, problem: Problem) -> int:
+        """One for each class; two classes need one."""
+        classes = len(problem.class_names)
+        return 1 if classes == 2 else classes
+
+    def check(self, model: keras.Model, problem: Problem) -> None:
+        """Refuse a model whose outputs are not the classes."""
+        outputs, classes = model.output_shape[-1], len(problem.class_names)
+        if outputs not in (self.outputs(problem), classes):
+            allowed = f"{classes}{' or 1' if classes == 2 else ''}"
+            raise InputError(
+                f"The model has {outputs} outputs; the data has {classes} classes. Build it with "
+                f"{allowed} outputs."
+            )
+
+    def targets(self, problem: Problem, outputs: int) -> ClassTargets:
+        """One-hot rows, or one column."""
+        return ClassTargets(len(problem.class_names), binary=outputs == 1)
+
+    def batch(self, batch: Batch, recipe: Recipe) -> Batch:
+        """With smoothed labels."""
+        return smoothed(batch, recipe.label_smoothing)
+
+    def compile(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        recipe: Recipe | None = None,
+        **options: Any,
+    ) -> None:
+        """Compile with cross-entropy and accuracy."""
+        outputs, logits = model.output_shape[-1], gives_logits(model)
+        losses, soft = keras.losses, recipe is not None and _softens(recipe)
+        loss = losses.BinaryCrossentropy if outputs == 1 else losses.CategoricalCrossentropy
+        metrics = [_accuracy(outputs, logits, soft)]
+        if outputs >= _TOP5:
+            metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy"))
+        model.compile(optimizer, loss(from_logits=logits), metrics=metrics, **options)
+
+    def describe(self, problem: Problem) -> str:
+        """How many classes."""
+        return f"{len(problem.class_names)} classes"
+
+    def evaluate(
+        self, model: keras.Model, batches: tf.data.Dataset, console: Console | None = None
+    ) -> ClassEvaluation:
+        """Loss and confusion over the batches, in one pass."""
+        count = int(batches.cardinality())
+        run, loss, confusion = forward(model, count), 0.0, None
+        for images, labels in progress(batches, "evaluating", count, console):
+            predicted = probabilities(model, run(images))
+            truth = _columns(labels.numpy())
+            if confusion is None:
+                confusion = np.zeros((truth.shape[1],) * 2, dtype="int64")
+            loss += cross_entropy(truth, predicted)
+            np.add.at(confusion, (truth.argmax(axis=1), predicted.argmax(axis=1)), 1)
+        images = int(confusion.sum())
+        accuracy = float(np.trace(confusion) / images)
+        return ClassEvaluation(images, loss / images, accuracy, confusion)
+
+    def tables(self, details: Mapping[str, Any]) -> list[Table]:
+        """Accuracy by class."""
+        by_class = details.get("accuracy_per_class")
+        return [show.bars(by_class, "Test accuracy by class")] if by_class else []
+
+    def predictions(
+        self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
+    ) -> list[Prediction]:
+        """The probability of each class, for each image."""
+        rows = probabilities(model, outputs)
+        return [_prediction(path, row, class_names) for path, row in zip(paths, rows, strict=True)]
+
+    def lines(self, predictions: Sequence[Prediction], top: int) -> list[Text]:
+        """Path and most probable classes of each image, in columns."""
+        rows = []
+        for prediction in predictions:
+            ranked = list(prediction.probabilities.items())[: max(top, 1)]
+            named = [f"{name} {probability:.1%}" for name, probability in ranked]
+            rows.append([str(prediction.path), *named])
+        return show.columns(rows)
+
+
+TASK = Classification()
+
+
+def _softens(recipe: Recipe) -> bool:
+    """Whether targets of a training are other than 0 and 1."""
+    return bool(recipe.label_smoothing or recipe.mixup or recipe.cutmix)
+
+
+def _accuracy(outputs: int, logits: bool, soft: bool) -> keras.metrics.Metric:
+    """Keras' own; but its binary accuracy compares labels for equality with 0 and 1."""
+    if outputs > 1:
+        return keras.metrics.CategoricalAccuracy(name="accuracy")
+    threshold = 0.0 if logits else 0.5
+    if not soft:
+        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=threshold)
+    return keras.metrics.MeanMetricWrapper(hits, name="accuracy", threshold=threshold)
+
+
+def hits(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Any:
+    """Whether each soft label lies on the side of the prediction: (N, 1), (N, 1) -> (N,)."""
+    right = ops.equal(y_true[..., 0] > 0.5, y_pred[..., 0] > threshold)
+    return ops.cast(right, "float32")
+
+
+def smoothed(batch: Batch, share: float) -> Batch:
+    """`Feed.batch` with `share` of each label spread evenly among the classes.
+
+    Done on the labels, so that the validation loss stays that of the true labels.
+    """
+    if not share:
+        return batch
+
+    def smooth(element: Any, resident: tuple) -> tuple[Any, Any]:
+        images, labels = batch(element, resident)
+        classes = max(labels.shape[-1], 2)
+        return images, labels * (1.0 - share) + share / classes
+
+    return smooth
+
+
+def probabilities(model: keras.Model, outputs: Any) -> np.ndarray:
+    """Class probabilities (N, classes) from the model's outputs (N, K); K = 1 gives two."""
+    outputs = ops.cast(outputs, "float32")
+    if outputs.shape[-1] == 1:
+        positive = ops.sigmoid(outputs) if gives_logits(model) else outputs
+        outputs = ops.concatenate([1.0 - positive, positive], axis=-1)
+    elif gives_logits(model):
+        outputs = ops.softmax(outputs, axis=-1)
+    return ops.convert_to_numpy(outputs)
+
+
+def cross_entropy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Summed cross-entropy in nats of probabilities (N, classes), clipped as Keras clips."""
+    clipped = np.clip(predicted.astype("float64"), keras.config.epsilon(), 1.0)
+    return float(-(truth * np.log(clipped)).sum())
+
+
+def compile_for_numbers(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float
+) -> None:
+    """Compile for labels that are class numbers, as KerasTuner's own tuners hand them to `fit`."""
+    outputs, logits = model.output_shape[-1], gives_logits(model)
+
+    def loss(labels: Any, predicted: Any) -> Any:
+        if outputs == 1:
+            labels = ops.cast(ops.reshape(labels, (-1, 1)), "float32")
+            return keras.losses.binary_crossentropy(labels, predicted, logits, smoothing)
+        one_hot = ops.one_hot(ops.reshape(labels, (-1,)), outputs)
+        return keras.losses.categorical_crossentropy(one_hot, predicted, logits, smoothing)
+
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+
+
+def _classes_of_stream(problem: StreamProblem, model: keras.Model | None) -> int:
+    """Those of one-hot rows; of numbers, up to the largest, or as many as the model's outputs."""
+    labels = problem.labels
+    if labels.shape.rank == 2 and labels.shape[-1] not in (1, None):
+        return int(labels.shape[-1])
+    outputs = model.output_shape[-1] if getattr(model, "inputs", None) else None
+    found = 1 + max(survey.largest_label for survey in problem.surveys.values())
+    return max(outputs or 0, found, 2)
+
+
+def _columns(labels: np.ndarray) -> np.ndarray:
+    """Labels (N, K) with a column for each class: a single one becomes two."""
+    return np.concatenate([1.0 - labels, labels], axis=1) if labels.shape[1] == 1 else labels
+
+
+def _prediction(path: Path, row: np.ndarray, class_names: Sequence[str]) -> Prediction:
+    order = np.argsort(-row, kind="stable")
+    ranked = {class_names[index]: float(row[index]) for index in order}
+    best = class_names[order[0]]
+    return Prediction(path, best, ranked[best], ranked)

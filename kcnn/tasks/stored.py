@@ -1,0 +1,148 @@
+"""A problem whose images are stored: arrays in memory, or files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kcnn.data import (
+    Data,
+    Feed,
+    evaluation_batches,
+    fill_cache,
+    statistics,
+    steps_per_epoch,
+    training_feed,
+)
+from kcnn.data.batches.targets import Targets
+from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
+from kcnn.startup import tf
+from kcnn.tasks.problem import PARTS, Size
+
+
+@dataclass(frozen=True, eq=False)
+class StoredProblem:
+    """`Data`, read as a training needs them.
+
+    Args:
+        data: Three splits.
+        cache: Of image files: where they are kept decoded.
+        source: What `load_data` takes to give them again.
+
+    Raises:
+        InputError: The validation split is empty.
+    """
+
+    data: Data
+    cache: str | None = None
+    source: str | None = None
+
+    batch_size = None  # a recipe's affair
+
+    def __post_init__(self) -> None:
+        if not len(self.data.validation):
+            raise InputError(
+                "The validation split is empty; epochs are chosen on it. Give a share such as "
+                "validation=0.1."
+            )
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def image_shape(self) -> tuple[int | None, int | None, int]:
+        return self.data.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.data.class_names
+
+    @property
+    def provenance(self) -> str:
+        return self.data.provenance
+
+    @property
+    def fingerprint(self) -> str:
+        return self.data.fingerprint
+
+    @property
+    def is_files(self) -> bool:
+        return self.data.is_files
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {part: len(getattr(self.data, part)) for part in PARTS}
+
+    @cached_property
+    def _statistics(self) -> dict[Size, tuple[np.ndarray, np.ndarray]]:
+        return {}
+
+    def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (C,) of the training split; computed once for each size."""
+        if size not in self._statistics:
+            self._statistics[size] = statistics(self.data.train, image_size=self._fit(size))
+        return self._statistics[size]
+
+    def steps(self, recipe: Recipe) -> int:
+        """Steps of an epoch; the last batch of an epoch is whole."""
+        return steps_per_epoch(len(self.data.train), _known(recipe.batch_size))
+
+    def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
+        """Batches as a function of (seed, step), from `start` on."""
+        return training_feed(
+            self.data.train,
+            _known(recipe.batch_size),
+            targets=targets,
+            seed=recipe.seed,
+            augment=recipe.augment,
+            mixup=recipe.mixup,
+            cutmix=recipe.cutmix,
+            image_size=self._fit(size),
+            start=start,
+            cache=recipe.cache,
+        )
+
+    def evaluation(
+        self, part: str, batch_size: int, size: Size, targets: Targets
+    ) -> tf.data.Dataset:
+        """Batches of a split in stored order."""
+        return evaluation_batches(
+            getattr(self.data, part),
+            batch_size,
+            targets=targets,
+            image_size=self._fit(size),
+            cache=self.cache if self.is_files else None,
+        )
+
+    def fill_cache(self, recipe: Recipe, size: Size, progress: Callable[[int], None]) -> None:
+        """Decode the files of all splits into `recipe.cache`."""
+        if not self.is_files:
+            raise InputError(
+                f"cache={recipe.cache!r} keeps image files decoded; the data {self.name!r} are no "
+                f"files. Leave it out."
+            )
+        done = 0
+        for part in filter(self.sizes.get, PARTS):
+            options: dict[str, Any] = {"augment": recipe.augment if part == "train" else "none"}
+            told = _from(done, progress)
+            fill_cache(getattr(self.data, part), size, recipe.cache, progress=told, **options)
+            done += self.sizes[part]
+
+    def _fit(self, size: Size) -> Size | None:
+        """What files are fit to; arrays keep their size."""
+        return size if self.is_files else None
+
+
+def _from(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda count: progress(before + count)
+
+
+def _known(batch_size: int | None) -> int:
+    assert batch_size is not None, "the recipe is not resolved"
+    return batch_size

@@ -1,0 +1,168 @@
+"""What a task is: the data it takes, its targets, loss, figures, evaluation and predictions.
+
+`Task` is a protocol: each task is one file that fulfils it, and inherits nothing. Everything above
+(training, runs, tuning, the command line) asks the task, and knows none by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kcnn.data.batches.batch import Batch
+from kcnn.data.batches.targets import Targets
+from kcnn.errors import InputError
+from kcnn.figures import LOSS, Figure
+from kcnn.recipes.recipe import Recipe
+from kcnn.startup import keras, tf
+from kcnn.tasks.problem import Problem
+
+#: Tasks by name: the module whose `TASK` each is.
+_TASKS = {"classification": "kcnn.tasks.classification"}
+DEFAULT = "classification"
+
+
+class Evaluation(Protocol):
+    """What a model is worth on labelled images."""
+
+    @property
+    def images(self) -> int:
+        """How many there were."""
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of an image."""
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The task's figures by name, the first of them first."""
+
+    def details(self, class_names: Sequence[str]) -> Mapping[str, Any]:
+        """What `result.json` holds beside them, by name, as plain data."""
+
+
+class Task(Protocol):
+    """What makes images a problem to be solved."""
+
+    @property
+    def name(self) -> str:
+        """What `kcnn list` and run directories call it."""
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Its figures; the first decides epochs, ranks trials and heads tables."""
+
+    def problem(self, data: Any, recipe: Recipe, model: keras.Model | None) -> Problem:
+        """The problem that the user's `data` pose.
+
+        Args:
+            data: `kcnn.Data`, or what `kcnn.train` takes as data of the user's own.
+            recipe: For the share and the seed of splits that are to be made.
+            model: The user's own, which may say what labels mean; None for one by name.
+
+        Raises:
+            InputError: They are not of this task.
+        """
+
+    def outputs(self, problem: Problem) -> int:
+        """What `kcnn.build` takes as `classes` for a network of this problem."""
+
+    def check(self, model: keras.Model, problem: Problem) -> None:
+        """Refuse a model of the user's own whose outputs do not fit.
+
+        Raises:
+            InputError: With both.
+        """
+
+    def targets(self, problem: Problem, outputs: int) -> Targets:
+        """What makes targets of labels, for a network of so many outputs."""
+
+    def batch(self, batch: Batch, recipe: Recipe) -> Batch:
+        """`Feed.batch` with what a training does to targets last, such as smoothing them."""
+
+    def compile(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        recipe: Recipe | None = None,
+        **options: Any,
+    ) -> None:
+        """Compile with the task's loss, and metrics named as its figures; Keras' own objects.
+
+        Args:
+            model: Functional or sequential.
+            optimizer: Of Keras.
+            recipe: Of the training; None for a model that is handed out.
+            **options: Others of `keras.Model.compile`.
+        """
+
+    def describe(self, problem: Problem) -> str:
+        """In a few words, for the header of a training: `10 classes`."""
+
+    def evaluate(
+        self, model: keras.Model, batches: tf.data.Dataset, console: Console | None = None
+    ) -> Evaluation:
+        """Evaluate `model` on batches of images and targets, in one pass.
+
+        Args:
+            model: With the weights to evaluate.
+            batches: (images (B, H, W, C), targets).
+            console: A terminal there shows how far it is.
+        """
+
+    def tables(self, details: Mapping[str, Any]) -> Sequence[Table]:
+        """Tables for the terminal of what `Evaluation.details` gave."""
+
+    def predictions(
+        self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
+    ) -> list[Any]:
+        """What the model's `outputs` for a batch of image files say of each."""
+
+    def lines(self, predictions: Sequence[Any], top: int) -> Sequence[Text]:
+        """Predictions for the terminal, a line each."""
+
+
+def find(task: str | Task | None) -> Task:
+    """The task of that name; one that is given stays as it is; None is classification.
+
+    Raises:
+        InputError: No task has that name.
+    """
+    if task is not None and not isinstance(task, str):
+        return task
+    name = task or DEFAULT
+    if name not in _TASKS:
+        raise InputError(
+            f"A task is one of {', '.join(_TASKS)}; received {name!r}. One of your own is given as "
+            f"task=..., the object."
+        )
+    found: Task = importlib.import_module(_TASKS[name]).TASK
+    return found
+
+
+def ranking(task: Task, objective: str | None = None) -> tuple[Figure, ...]:
+    """The figures that rank trainings, on validation: the task's, then the loss.
+
+    Args:
+        task: Whose figures.
+        objective: The one that comes first, as `validation_NAME`; None is the task's first.
+
+    Raises:
+        InputError: The task has no such figure.
+    """
+    figures = (*task.figures, LOSS)
+    if objective is None:
+        return figures
+    first = [figure for figure in figures if f"validation_{figure.name}" == objective]
+    if not first:
+        allowed = ", ".join(f"validation_{figure.name}" for figure in figures)
+        raise InputError(
+            f"An objective of {task.name} is one of {allowed}; received {objective!r}."
+        )
+    return (*first, *(figure for figure in figures if figure not in first))

@@ -1,0 +1,65 @@
+"""Where a loss that is not finite came from: step, rate, and the first layer of such values."""
+
+from __future__ import annotations
+
+import time
+
+from kcnn.callbacks.checkpoint.files import newest
+from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.errors import NonFiniteError
+from kcnn.runs.directory import RunDirectory
+from kcnn.training import diagnosis
+from kcnn.training.attempt import Attempt, begun
+from kcnn.training.retry import RateScale
+from kcnn.training.setup import Setup
+
+_PATIENCE = 120.0  # seconds of training that are repeated to find the first layer
+
+
+def explain(
+    setup: Setup,
+    directory: RunDirectory,
+    attempt: Attempt,
+    rate: RateScale,
+    error: NonFiniteError,
+) -> str:
+    """Step, rate and first layer of a loss that was not finite, in words."""
+    done = error.step - 1
+    optimizer = attempt.engine.model.optimizer
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    now = optimizer.learning_rate if optimizer.schedule is None else optimizer.schedule(done)
+    text = f"{error} (epoch {done // setup.steps + 1}), at learning rate {float(now):.3g}"
+    layer = _first_layer(setup, directory, attempt, rate, done)
+    return f"{text}; the first layer that gave such values is {layer!r}." if layer else f"{text}."
+
+
+def _first_layer(
+    setup: Setup, directory: RunDirectory, attempt: Attempt, rate: RateScale, done: int
+) -> str | None:
+    """Repeat the training up to `done` steps, and look at what the layers give in the next.
+
+    It is repeated from the last checkpoint; where that would take long, it is left.
+    """
+    engine = attempt.engine
+    _, found = newest(directory.checkpoints)
+    start = found["step"] if found else 0
+    if (engine.copy is None and not found) or time.monotonic() - attempt.started > _PATIENCE:
+        return None
+    again = begun(setup, start) if engine.copy else engine
+    again.feed = setup.feed(start)
+    again.function.step, again.function.resident = start, again.feed.resident
+    rate.set_model(again.model)
+    rate.on_train_begin()
+    if found:
+        kinds = ("model", "optimizer")
+        Snapshot.restore(again.model, {kind: found["variables"][kind] for kind in kinds})
+    again.model.reset_metrics()
+    steps = iter(again.feed.steps)
+    try:
+        while again.function.step < done:
+            left = done - again.function.step
+            again.function.run(steps, min(left, setup.recipe.steps_per_execution))
+    except NonFiniteError:  # callbacks that acted meanwhile were not repeated
+        return None
+    images, _ = again.feed.batch(next(steps), again.feed.resident)
+    return diagnosis.first_layer_not_finite(again.model, images)

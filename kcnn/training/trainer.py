@@ -1,0 +1,139 @@
+"""Train, choose, test, save, report; again after a loss that is not finite."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from kcnn import startup
+from kcnn.callbacks import ExactCheckpoint
+from kcnn.errors import NonFiniteError
+from kcnn.runs.directory import Run, RunDirectory
+from kcnn.startup import keras
+from kcnn.tasks.problem import description
+from kcnn.training import report
+from kcnn.training.attempt import Attempt, begun
+from kcnn.training.explanation import explain
+from kcnn.training.loop import optimizers
+from kcnn.training.outcome import result_of, save
+from kcnn.training.retry import RateScale
+from kcnn.training.setup import Setup
+from kcnn.training.watchers import Watchers
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains a `Setup` into a run directory.
+
+    Args:
+        setup: What is trained.
+        directory: Where it is written.
+        console: What is shown.
+        callbacks: Of the user's own.
+        save_model: Write the network as a Keras file.
+    """
+
+    setup: Setup
+    directory: RunDirectory
+    console: Console
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    save_model: bool = True
+
+    @property
+    def resume_command(self) -> str:
+        """What goes on with the run."""
+        return f"kcnn resume {shlex.quote(str(self.directory.path))}"
+
+    def run(self, begin: Callable[[], None]) -> Run:
+        """Train, choose, test, save, report.
+
+        Args:
+            begin: Called when nothing can be refused any more, before anything is written.
+        """
+        with startup.many_networks():
+            return self._finished(self._trained(begin))
+
+    def _finished(self, attempt: Attempt) -> Run:
+        setup = self.setup
+        attempt.choose()
+        trained, steps = attempt.engine.model, attempt.engine.function.step
+        model = attempt.engine.hand_out()
+        if model is not trained:  # compiled, as the user would expect of a trained one
+            setup.task.compile(model, optimizers.optimizer(setup.recipe, setup.steps))
+        test = None
+        if setup.problem.sizes["test"]:
+            test = setup.task.evaluate(model, setup.evaluation("test"))
+        result = result_of(setup, attempt, model, steps, test)
+        save(self.directory, setup.task, attempt, model, result, self.save_model, self._warn)
+        report.results(self.console, setup.task, result, self.directory.path)
+        return Run(
+            directory=self.directory.path,
+            recipe=setup.recipe,
+            history=attempt.history,
+            model=model,
+            result=result,
+            data=description(setup.problem),
+            task=setup.task,
+        )
+
+    def _trained(self, begin: Callable[[], None]) -> Attempt:
+        rate = RateScale(self.setup.recipe, self.setup.steps)
+        while True:
+            attempt = self._attempt(rate)
+            if not rate.retries:
+                attempt.checkpoint.check(attempt.engine.model)
+                begin()
+                self._header(attempt)
+            try:
+                with self._resumable():
+                    attempt.fit()
+                return attempt
+            except NonFiniteError as error:
+                where = explain(self.setup, self.directory, attempt, rate, error)
+                if not rate.may_retry:
+                    raise NonFiniteError(
+                        f"{where} Checkpoints before it are kept. Try a tenth of that rate, or go "
+                        f"on from the last of them with it: {self.resume_command} --on-nan retry",
+                        error.step,
+                    ) from error
+                rate.lower()
+                self._warn(f"{where} Going back one checkpoint, with {rate.scale:g} of the rate.")
+
+    def _header(self, attempt: Attempt) -> None:
+        model, start = attempt.engine.model, attempt.checkpoint.step
+        report.header(self.console, self.setup, model, self.directory.path, start)
+
+    def _attempt(self, rate: RateScale) -> Attempt:
+        checkpoint = self._checkpoint()
+        engine = begun(self.setup, checkpoint.step)
+        best = self.directory.best_weights if self.save_model else None
+        watchers = Watchers.of(self.setup, self.directory, self.console, engine.model, best)
+        checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
+        return Attempt(self.setup, checkpoint, engine, watchers)
+
+    def _checkpoint(self) -> ExactCheckpoint:
+        """The run's checkpoints, of which the newest is found where there is one."""
+        recipe = self.setup.recipe
+        return ExactCheckpoint(
+            self.directory.checkpoints,
+            every=recipe.checkpoint_every or "auto",
+            data="step",
+            identity=recipe.identity() | {"data": self.setup.problem.fingerprint},
+            older=recipe.older(),
+        )
+
+    def _warn(self, message: str) -> None:
+        self.console.print(f"[yellow]{message}[/]")
+
+    @contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """Say how to go on with a training that something outside of it has ended."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit, OSError, MemoryError):
+            self.console.print(f"[yellow]Stopped. Go on with:[/]  {self.resume_command}")
+            raise

@@ -1,0 +1,120 @@
+"""The callbacks of a training: what measures, chooses, averages, records and shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from kcnn.callbacks import (
+    BestWeights,
+    EvaluateEMA,
+    Meter,
+    MetricsTable,
+    Progress,
+    StochasticWeightAveraging,
+    TensorBoard,
+    Tolerant,
+)
+from kcnn.runs.directory import RunDirectory
+from kcnn.startup import keras, tf
+from kcnn.training import report
+from kcnn.training.loop.schedules import swa_epoch
+from kcnn.training.setup import Setup
+
+Callbacks = list[keras.callbacks.Callback]
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Those that a training asks for something, and those that only watch."""
+
+    best: BestWeights
+    meter: Meter
+    progress: Progress
+    swa: StochasticWeightAveraging | None
+    recorders: Callbacks
+    averages: Callbacks  #: put the raw weights back when all have seen the average
+
+    @classmethod
+    def of(
+        cls,
+        setup: Setup,
+        directory: RunDirectory,
+        console: Console,
+        model: keras.Model,
+        best: Path | None,
+    ) -> Watchers:
+        """Those that the recipe asks for.
+
+        Args:
+            setup: What is trained.
+            directory: What is recorded goes there.
+            console: What is shown goes there.
+            model: That is trained.
+            best: The file of the best weights; None keeps them in memory alone.
+        """
+        task, sizes = setup.task, setup.problem.sizes
+        progress = Progress(console, task.figures)
+        return cls(
+            best=BestWeights(best, sizes["validation"], task.figures[0]),
+            meter=Meter(sizes["train"]),
+            progress=progress,
+            swa=_averaging(setup),
+            recorders=[*_recorders(setup, directory, console, model), progress, *_stopping(setup)],
+            averages=[EvaluateEMA()] if setup.recipe.ema is not None else [],
+        )
+
+    def in_order(
+        self, rate: keras.callbacks.Callback, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> Callbacks:
+        """All of them, with the scale of the rate and the user's own in their places."""
+        swa = [self.swa] if self.swa else []
+        return [
+            self.meter, rate, *swa, self.best, *callbacks, *self.recorders, *self.averages,
+        ]  # fmt: skip
+
+
+def _averaging(setup: Setup) -> StochasticWeightAveraging | None:
+    recipe = setup.recipe
+    if recipe.swa_start is None:
+        return None
+    # The rate is the schedule's affair: a function of the step, which resuming repeats.
+    return StochasticWeightAveraging(
+        start=swa_epoch(recipe),
+        every=recipe.swa_every,
+        data=setup.statistics_batches(),
+        validate=recipe.swa_validation,
+        validation_data=setup.evaluation("validation"),
+    )
+
+
+def _recorders(
+    setup: Setup, directory: RunDirectory, console: Console, model: keras.Model
+) -> Callbacks:
+    """Logs, whose loss ends no training."""
+
+    def warn(message: str) -> None:
+        console.print(f"[yellow]{message}[/]")
+
+    recipe = setup.recipe
+    tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
+    board = TensorBoard(
+        directory.path,
+        texts={
+            "recipe": report.recipe_markdown(recipe),
+            "model": report.model_markdown(model),
+        },
+        hparams=report.hparams(recipe),
+        figures=setup.task.figures,
+        histogram_freq=int(recipe.histograms),
+    )
+    return [tolerant(board), tolerant(MetricsTable(directory.metrics))]
+
+
+def _stopping(setup: Setup) -> Callbacks:
+    patience = setup.recipe.early_stopping
+    return [keras.callbacks.EarlyStopping("val_loss", patience=patience)] if patience else []
