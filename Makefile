@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 # `make EXTRAS=dev,oracle test` also installs PyTorch and JAX, which some tests compare with.
 EXTRAS ?= dev
 
-.PHONY: train test lint format bits setup clean
+.PHONY: train test test-slow lint format bits setup clean
 
 train: $(VENV)/.train
 	$(BIN)/kcnn train lenet5 --data digits
 
+# What a newcomer runs, and whoever changes something: minutes.
 test: setup
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+
+# Kills, other processes and backends, real data, wide grids.
+test-slow: setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow
 
 lint: setup
 	$(BIN)/ruff check .

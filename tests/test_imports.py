@@ -174,6 +174,7 @@ def test_importing_and_listing_load_nothing_heavy(statement):
     assert (run.stdout.strip(), run.stderr) == ("[]", "")
 
 
+@pytest.mark.slow
 def test_on_jax_nothing_of_it_loads_tensorflow():
     pytest.importorskip("jax", reason="needs JAX (extra `oracle`)")
     pure = [

@@ -9,6 +9,8 @@ import pytest
 from oracles import kills
 from oracles.bits import assert_same_runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):

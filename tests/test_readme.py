@@ -35,6 +35,7 @@ def test_the_table_of_networks_is_the_registrys():
         assert paper.startswith(entry.paper)
 
 
+@pytest.mark.slow
 def test_python_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import keras
@@ -72,6 +73,7 @@ def example_files(tmp_path, digits_run):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_run(example_files):
     commands = [
         line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()

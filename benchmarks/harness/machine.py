@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kcnn.devices.names import processor_name
+
 RESULTS = Path(__file__).parents[1] / "results"
 
 _PACKAGES = (
@@ -28,7 +30,7 @@ _PATIENCE = 15.0  # seconds
 def machine() -> dict[str, Any]:
     """Processor, cores, GPU, date, and versions of what was measured."""
     where = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "gpu": gpu(),
         "system": platform.platform(),
@@ -141,10 +143,3 @@ def spread(values: list[float], digits: int = 2, scale: float = 1.0) -> str:
 def number(value: float) -> str:
     """Three significant digits, thousands by comma."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor())

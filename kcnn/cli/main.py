@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import tyro
 
+from kcnn import startup
 from kcnn.cli.models import List, Show
 from kcnn.cli.runs import Evaluate, Predict
 from kcnn.cli.train import Resume, Train
@@ -34,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    if arguments == ["--version"]:
-        print(f"kcnn {metadata.version('kcnn')}")
-        return 0
+    if arguments[:1] == ["--version"]:
+        return _version("--verbose" in arguments)
     try:
         _parsed(arguments).run()
     except InputError as error:
@@ -45,6 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1, debug)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130, debug)
+    return 0
+
+
+def _version(verbose: bool) -> int:
+    """The version; where it is asked for, all that a result depends on."""
+    print(f"kcnn {metadata.version('kcnn')}")
+    if verbose:
+        startup.load()
+        from kcnn.devices.names import device_name, processor_name
+        from kcnn.runs.directory import versions
+
+        rows = versions() | {
+            "device": device_name(),
+            "processor": processor_name(),
+            "system": platform.platform(),
+            "backend": startup.keras.config.backend(),
+        }
+        width = max(map(len, rows))
+        print("\n".join(f"{name.ljust(width)}  {value}" for name, value in rows.items()))
     return 0
 
 

@@ -47,13 +47,14 @@ class Show:
         """Print the table."""
         from kcnn.models.build import card
         from kcnn.models.tables import show_tables
+        from kcnn.recipes.checks import mapping
         from kcnn.terminal import console
 
         found = card(
             self.model,
             input_shape=self.input_shape,
             classes=self.classes,
-            **values(self.options),
+            **mapping("options", values(self.options)),
         )
         console().print(show_tables(found, self.batch_size))
 
@@ -67,6 +68,6 @@ def values(options: dict[str, str]) -> dict[str, Any]:
             values[name] = words.get(text.lower(), text)
             if values[name] == text:
                 values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             values[name] = text
     return values

@@ -20,6 +20,7 @@ from typing import Any
 
 from kcnn.errors import InputError
 from kcnn.models import checks, layers
+from kcnn.models.options import Count, Counts, Pixels, Rate, Widths
 from kcnn.models.registry import register
 from kcnn.recipes import families
 from kcnn.startup import keras
@@ -61,13 +62,13 @@ _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²
 def alexnet(
     input_shape: tuple[int, int, int],
     *,
-    widths: tuple[int, ...],
-    padding: int,
-    hidden: tuple[int, ...] = (4096, 4096),
-    groups: int = 1,
+    widths: Counts,
+    padding: Pixels,
+    hidden: Widths = (4096, 4096),
+    groups: Count = 1,
     lrn: bool = False,
     batchnorm: bool = False,
-    dropout: float = 0.5,
+    dropout: Rate = 0.5,
     preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
@@ -89,7 +90,7 @@ def alexnet(
         InputError: `groups` does not divide the filters.
     """
     checks.lengths(widths=widths, convolutions=range(5))
-    if not isinstance(groups, int) or groups < 1 or any(width % groups for width in widths):
+    if any(width % groups for width in widths):
         raise InputError(f"groups divides the filters {widths}, as 1 and 2 do; received {groups}.")
     inputs, x = layers.image_input(input_shape, preprocessing)
     for index, filters in enumerate(widths, 1):

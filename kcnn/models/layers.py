@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcnn.errors import InputError, VanishingError
-from kcnn.models import checks
 from kcnn.models.batchnorm import BatchNormalization
 from kcnn.startup import keras
 
@@ -92,7 +91,6 @@ def norm(x: keras.KerasTensor, *, name: str, zero_gamma: bool = False) -> keras.
 
 def activate(x: keras.KerasTensor, activation: str, *, name: str) -> keras.KerasTensor:
     """An elementwise activation as a layer of its own, named after its place."""
-    checks.activation("activation", activation)
     if activation == "relu":
         return keras.layers.ReLU(name=f"{name}_relu")(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
@@ -217,10 +215,6 @@ def classifier(
     Raises:
         InputError: A value outside these.
     """
-    checks.rate(dropout)
-    checks.choice("pooling", pooling, (None, "avg", "max"))
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise InputError(f"classes is a whole number from 1 up; received {classes!r}.")
     if include_top or pooling:
         x = _to_vector(x, pooling or default_pooling)
     if include_top:
@@ -234,7 +228,6 @@ def classifier(
 
 def choose_stem(stem: str, input_shape: Sequence[int]) -> str:
     """ "imagenet" or "cifar": for "auto", by whether the image is above 64 pixels."""
-    checks.choice("stem", stem, ("auto", "imagenet", "cifar"))
     if stem != "auto":
         return stem
     return "imagenet" if min(input_shape[:2]) > 64 else "cifar"
@@ -252,7 +245,6 @@ def _to_vector(x: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 def _predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> keras.KerasTensor:
     if classes == 1 and activation == "softmax":
         activation = "sigmoid"  # the softmax of two logits of which one is fixed to 0
-    checks.activation("classifier_activation", activation)
     # Probabilities in 16 bits lose what the loss needs (mixed precision).
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
     return keras.layers.Dense(

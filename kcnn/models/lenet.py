@@ -16,10 +16,11 @@ Recognition", Proceedings of the IEEE 86(11), 1998, section II.B.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from kcnn.errors import GeometryError, InputError
-from kcnn.models import checks, layers
+from kcnn.models import layers
+from kcnn.models.options import Activation, Count, Rate
 from kcnn.models.registry import register
 from kcnn.recipes import families
 from kcnn.startup import keras
@@ -51,9 +52,9 @@ C3_CONNECTIONS = (
 def lenet5(
     input_shape: tuple[int, int, int],
     *,
-    activation: str = "tanh",
+    activation: Activation = "tanh",
     batchnorm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
     preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
 ) -> keras.Model:
@@ -98,10 +99,10 @@ def lenet5(
 def lenet5_1998(
     input_shape: tuple[int, int, int],
     *,
-    head: str = "rbf",
-    classes: int = 10,
+    head: Literal["rbf", "dense"] = "rbf",
+    classes: Count = 10,
     include_top: bool = True,
-    classifier_activation: str | None = "softmax",
+    classifier_activation: Activation | None = "softmax",
     preprocessing: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
     """LeNet-5 as published: sparse C3, trainable subsampling, scaled tanh, RBF output.
@@ -120,7 +121,6 @@ def lenet5_1998(
         InputError: The RBF head with other classes than the
             ten digits or another activation.
     """
-    checks.choice("head", head, ("rbf", "dense"))
     inputs, x = _padded_input(input_shape, preprocessing)
     if tuple(x.shape[1:3]) != (32, 32):
         raise GeometryError(

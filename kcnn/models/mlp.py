@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcnn.errors import InputError
-from kcnn.models import checks, layers
+from kcnn.models import layers
+from kcnn.models.options import Activation, Count, Rate
 from kcnn.models.registry import register
 from kcnn.recipes import families
 from kcnn.startup import keras
@@ -32,11 +33,11 @@ from kcnn.startup import keras
 def mlp(
     input_shape: tuple[int, int, int],
     *,
-    width: int = 1000,
-    depth: int = 2,
-    activation: str = "relu",
+    width: Count = 1000,
+    depth: Count = 2,
+    activation: Activation = "relu",
     batchnorm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
     residual: bool = False,
     preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
@@ -58,9 +59,6 @@ def mlp(
         InputError: No hidden layer has the width of its input, so that nothing can be added;
             pooling asked for, of a network without feature maps.
     """
-    for option, value in (("width", width), ("depth", depth)):
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{option} is a whole number from 1 up; received {value!r}.")
     if residual and depth < 3:
         raise InputError(
             f"residual=True adds the input of a hidden layer to its output where both have the "
@@ -68,7 +66,6 @@ def mlp(
         )
     if top.get("pooling") is not None:
         raise InputError(f"An MLP has no feature map to pool; received pooling={top['pooling']!r}.")
-    checks.rate(dropout)
     inputs, x = layers.image_input(input_shape, preprocessing)
     x = keras.layers.Flatten(name="flatten")(x)  # (N, H·W·C)
     for index in range(1, depth):

@@ -20,13 +20,11 @@ from typing import Any
 
 from kcnn import startup
 from kcnn.errors import InputError
+from kcnn.models.options import TOP_OPTIONS, table
 from kcnn.recipes.families import OTHERS, Family
 
 #: The families of this package; each module registers its own rows when it is imported.
 _FAMILIES = ("mlp", "lenet", "alexnet", "vgg", "resnet")
-
-#: What the end of every classifier takes, whatever its family (`kcnn.models.layers.classifier`).
-TOP_OPTIONS = ("classes", "include_top", "pooling", "classifier_activation")
 
 #: Values that ask for nothing: a family that lacks the option already honours them.
 _NEUTRAL: Mapping[str, Any] = MappingProxyType(
@@ -82,9 +80,7 @@ class Entry:
         options, accepted = self.options, {}
         for name, value in requested.items():
             if name in options:
-                if isinstance(options[name], bool) and not isinstance(value, bool):
-                    raise InputError(f"{name} is True or False; received {value!r}.")
-                accepted[name] = value
+                accepted[name] = table(self.builder)[name].value(name, value)
             elif name not in _NEUTRAL or value != _NEUTRAL[name]:
                 raise InputError(
                     f"{self.name} has no option {name!r} (received {name}={value!r})."

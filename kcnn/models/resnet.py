@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from kcnn.errors import InputError
 from kcnn.models import checks, layers
+from kcnn.models.options import Counts, Rate, Stem
 from kcnn.models.registry import register
 from kcnn.models.resnet_blocks import block_v1, block_v2, branch, norm_relu, stage_grids
 from kcnn.recipes import families
@@ -41,17 +42,17 @@ _CIFAR = {
 def resnet(
     input_shape: tuple[int, int, int],
     *,
-    block: str,
-    depths: tuple[int, ...],
-    widths: tuple[int, ...],
-    shortcut: str = "B",
+    block: Literal["basic", "bottleneck"],
+    depths: Counts,
+    widths: Counts,
+    shortcut: Literal["A", "B", "C"] = "B",
     preact: bool = False,
-    stride_in: str | None = None,
+    stride_in: Literal["3x3", "1x1"] | None = None,
     zero_init_residual: bool = False,
-    output_stride: int | None = None,
-    stem: str = "auto",
+    output_stride: Literal[8, 16, 32] | None = None,
+    stem: Stem = "auto",
     batchnorm: bool = True,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
     residual: bool = True,
     preprocessing: Sequence[keras.layers.Layer] = (),
     **top: Any,
@@ -124,9 +125,6 @@ def _check(
     batchnorm: bool,
     residual: bool,
 ) -> None:
-    checks.choice("block", block, ("basic", "bottleneck"))
-    checks.choice("shortcut", shortcut, ("A", "B", "C"))
-    checks.choice("stride_in", stride_in, (None, "3x3", "1x1"))
     if stride_in and block != "bottleneck":
         raise InputError(
             f"stride_in={stride_in!r} moves the stride within bottleneck blocks; this network "

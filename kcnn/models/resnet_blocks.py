@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kcnn.errors import InputError
-from kcnn.models import checks, layers
+from kcnn.models import layers
 from kcnn.startup import keras
 
 
@@ -31,14 +31,11 @@ def stage_grids(stem: str, stages: int, output_stride: int | None) -> list[Grid]
     """
     total, dilation, grids = (4 if stem == "imagenet" else 1), 1, []
     whole = total * 2 ** (stages - 1)
-    if output_stride is not None:
-        checks.choice("output_stride", output_stride, (8, 16, 32))
-        if output_stride > whole:
-            raise InputError(
-                f"output_stride={output_stride} is more than this network's own, {whole} (with "
-                f"the {stem} stem). Leave it out, or use a deeper "
-                f"network or the imagenet stem."
-            )
+    if output_stride is not None and output_stride > whole:
+        raise InputError(
+            f"output_stride={output_stride} is more than this network's own, {whole} (with the "
+            f"{stem} stem). Leave it out, or use a deeper network or the imagenet stem."
+        )
     for stage in range(stages):
         before, stride = dilation, 1 if stage == 0 else 2
         if output_stride and total * stride > output_stride:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcnn.models import checks, layers
+from kcnn.models.options import Counts, Rate, Widths
 from kcnn.models.registry import register
 from kcnn.recipes import families
 from kcnn.startup import keras
@@ -27,11 +28,11 @@ _ROWS = {
 def vgg(
     input_shape: tuple[int, int, int],
     *,
-    depths: tuple[int, ...],
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512),
-    hidden: tuple[int, ...] = (4096, 4096),
+    depths: Counts,
+    widths: Counts = (64, 128, 256, 512, 512),
+    hidden: Widths = (4096, 4096),
     batchnorm: bool = False,
-    dropout: float = 0.5,
+    dropout: Rate = 0.5,
     residual: bool = False,
     conv_bias: bool | None = None,
     preprocessing: Sequence[keras.layers.Layer] = (),

@@ -19,7 +19,7 @@ Check = Callable[[str, Any], Any]
 
 def whole(low: int, below: float = math.inf, meaning: str = "") -> Check:
     """A whole number from `low` up, and below `below`."""
-    meaning = meaning or f"a whole number from {low} up"
+    meaning = meaning or f"a whole number{f' from {low} up' if low > -(2**63) else ''}"
 
     def check(name: str, value: Any) -> int:
         try:
@@ -48,11 +48,11 @@ def between(low: float, below: float, meaning: str) -> Check:
 def choice(allowed: Any) -> Check:
     """One of the values of a `Literal`."""
 
-    def check(name: str, value: Any) -> str:
-        if value not in get_args(allowed):
-            choices = ", ".join(get_args(allowed))
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, bool) or value not in get_args(allowed):
+            choices = ", ".join(map(str, get_args(allowed)))
             raise InputError(f"{name} is one of {choices}; received {value!r}.")
-        return str(value)
+        return value
 
     return check
 
@@ -113,7 +113,20 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
     """Options of a network, by name."""
     if not isinstance(value, Mapping):
         raise InputError(f"options are the network's own, by name; received {value!r}.")
+    for said in _SAID_ELSEWHERE.keys() & value.keys():
+        raise InputError(f"{said} is no option of a network: {_SAID_ELSEWHERE[said]}.")
     return dict(value)
+
+
+#: What `kcnn.build` takes beside a network's own options.
+_SAID_ELSEWHERE = {
+    "name": "the network's name is the model",
+    "input_shape": "images are as large as the data's, or as image_size says",
+    "classes": "there are as many as the data have",
+    "weights": "a training begins with random ones",
+    "preprocessing": "training puts its own in front",
+    "input_tensor": "training makes its own",
+}
 
 
 def folder_name(name: str, value: Any) -> str:

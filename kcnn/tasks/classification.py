@@ -90,6 +90,20 @@ class Classification:
         classes = len(problem.class_names)
         return 1 if classes == 2 else classes
 
+    def check_options(self, options: Mapping[str, Any], outputs: int) -> None:
+        """A top that gives the probabilities of classes, or their logits."""
+        if options.get("include_top", True) is not True:
+            raise InputError(
+                "include_top=False leaves no classes to learn; a training needs the network's "
+                "top. kcnn.build gives the network without."
+            )
+        allowed = ("softmax", "linear", None, *(["sigmoid"] if outputs == 1 else []))
+        if (given := options.get("classifier_activation")) not in allowed:
+            raise InputError(
+                f"classifier_activation={given!r} gives no probabilities of {max(outputs, 2)} "
+                f"classes that exclude each other. Leave it out for softmax; None is for logits."
+            )
+
     def check(self, model: keras.Model, problem: Problem) -> None:
         """Refuse a model whose outputs are not the classes."""
         outputs, classes = model.output_shape[-1], len(problem.class_names)

@@ -26,10 +26,11 @@ class Plan:
     macs: int  #: multiply-accumulates of one image
 
 
-def plan(entry: registry.Entry, recipe: Recipe, problem: Problem, outputs: int) -> Plan:
+def plan(task: Task, entry: registry.Entry, recipe: Recipe, problem: Problem, outputs: int) -> Plan:
     """Decide the image size: the recipe's, else the data's own, else the network's default.
 
     Args:
+        task: That is to be solved.
         entry: The recipe's network.
         recipe: Its options and image size.
         problem: Whose images go in.
@@ -38,6 +39,7 @@ def plan(entry: registry.Entry, recipe: Recipe, problem: Problem, outputs: int) 
     Raises:
         InputError: The network does not take the recipe's size; an unknown option.
     """
+    task.check_options(recipe.model_options, outputs)
     height, width, channels = problem.image_shape
     default = entry.input_shape[:2]
 

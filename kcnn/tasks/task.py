@@ -73,6 +73,13 @@ class Task(Protocol):
     def outputs(self, problem: Problem) -> int:
         """What `kcnn.build` takes as `classes` for a network of this problem."""
 
+    def check_options(self, options: Mapping[str, Any], outputs: int) -> None:
+        """Refuse options of a network with so many outputs that training could not honour.
+
+        Raises:
+            InputError: With what is allowed.
+        """
+
     def check(self, model: keras.Model, problem: Problem) -> None:
         """Refuse a model of the user's own whose outputs do not fit.
 

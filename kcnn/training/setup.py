@@ -105,7 +105,7 @@ def decide(
     resolved = _resolved(recipe, problem, entry, model)
     if entry is not None:
         outputs = task.outputs(problem)
-        decided = plan(entry, resolved, problem, outputs)
+        decided = plan(task, entry, resolved, problem, outputs)
     else:
         outputs = model.output_shape[-1]
         decided = own_plan(task, model, problem)

@@ -54,7 +54,7 @@ class Feasibility:
         try:
             resolved = self.resolved(recipe)
             entry, outputs = registry.lookup(recipe.model), self.task.outputs(problem)
-            shape = plan(entry, resolved, problem, outputs).input_shape
+            shape = plan(self.task, entry, resolved, problem, outputs).input_shape
             cost = known_card(entry, resolved, shape, outputs).cost
         except InputError as error:
             return str(error)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from kcnn.cli.main import main
+from kcnn.startup import keras
 
 KCNN = [sys.executable, "-m", "kcnn.cli.main"]
 
@@ -83,6 +84,7 @@ def test_show(outcome):
     assert "9.67 GB" in out
 
 
+@pytest.mark.slow
 def test_a_training_with_nothing_on_standard_error(tmp_path):
     """The whole first experience, in the form of text that a pipe receives."""
     done = run("train", "lenet5", "--data", "digits", "--epochs", 2, "--logs", tmp_path / "läufe")
@@ -113,6 +115,7 @@ def test_a_training_with_nothing_on_standard_error(tmp_path):
     assert "%" in named.stdout
 
 
+@pytest.mark.slow
 def test_a_file_that_imports_keras_first_is_no_noisier(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import keras\nimport kcnn\n\n"
@@ -198,6 +201,7 @@ def test_own_networks_from_a_file(outcome, tmp_path):
     assert trained[0] == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_status_130_and_no_traceback(tmp_path):
     process = subprocess.Popen(
         [*KCNN, "train", "--epochs", "5000", "--name", "long", "--logs", str(tmp_path)],
@@ -237,3 +241,13 @@ def test_a_recipe_by_name_or_file_sets_the_defaults_and_flags_change_them(outcom
 def test_an_unknown_recipe_is_bad_input(outcome):
     status, _, err = outcome("train", "--recipe", "fsat")
     assert (status, "Did you mean fast?" in err) == (2, True)
+
+
+def test_the_version_with_all_that_a_result_depends_on(capsys):
+    assert main(["--version"]) == 0
+    short = capsys.readouterr().out
+    assert main(["--version", "--verbose"]) == 0
+    found = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert short.split() == ["kcnn", found["kcnn"]]
+    assert {"python", "keras", "tensorflow", "device", "processor", "backend"} <= found.keys()
+    assert found["keras"] == keras.__version__

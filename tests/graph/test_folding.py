@@ -301,6 +301,7 @@ class TestSaving:
         x = images_for(folded)
         np.testing.assert_array_equal(call(again, x), call(folded, x))
 
+    @pytest.mark.slow
     def test_jax_loads_it_without_kcnn(self, folded, tmp_path):
         if importlib.util.find_spec("jax") is None:
             pytest.skip("needs jax: pip install kcnn[oracle]")

@@ -477,6 +477,7 @@ def replicas(saved):
     return process(split + code, saved[1])
 
 
+@pytest.mark.slow
 class TestOtherProcesses:
     def test_the_file_loads_without_kcnn(self, replicas):
         assert replicas["plain"]

@@ -259,6 +259,7 @@ assert not [module for module in sys.modules if module.startswith("kcnn")]
 """
 
 
+@pytest.mark.slow
 def test_a_saved_network_needs_no_kcnn(tmp_path):
     cases = {
         "lenet5_1998": {},

@@ -13,6 +13,8 @@ from jax_forward import CASES
 
 import kcnn
 
+pytestmark = pytest.mark.slow
+
 #: Most of the time is XLA's: it compiles the initialiser of every shape of weights.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 

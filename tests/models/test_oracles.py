@@ -117,6 +117,7 @@ def logits(model, x, **options):
     return keras.ops.convert_to_numpy(model(x, **options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_same_logits_as_pytorch(oracles, net):
     model, reference = pair(oracles, net)
@@ -165,6 +166,7 @@ def test_same_training_step_statistics_as_pytorch(oracles, net):
     assert not np.allclose(moving_variance, before, rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["alexnet-groups", "resnet18", "resnet20"])
 def test_comparison_notices_every_tensor(oracles, net):
     """A change of any one weight of the Keras model moves the logits beyond the tolerance."""
@@ -182,6 +184,7 @@ def test_comparison_notices_every_tensor(oracles, net):
     assert difference(model.predict_on_batch(x), expected) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_comparison_tells_where_bottlenecks_stride(oracles):
     """v1 and v1.5 have the same weights and shapes; only the logits differ."""
     _, torch_nets, convert = oracles
@@ -208,6 +211,7 @@ def main_path(model, shortcut):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "convolutions"), [("vgg16", 13), ("vgg19", 16)])
 def test_vgg_is_that_of_keras_applications(name, convolutions):
     application = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[name]

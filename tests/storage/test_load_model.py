@@ -650,6 +650,7 @@ def hostile(saved, tmp_path_factory):
     return made, damaged, json.loads(run.stdout)
 
 
+@pytest.mark.slow
 class TestBombs:
     def test_are_refused_quickly_and_cost_nothing(self, hostile):
         made, _, seen = hostile
@@ -693,6 +694,7 @@ class TestDamage:
             path.write_bytes(content[:length])
             assert self.outcome(path) == "refused", length
 
+    @pytest.mark.slow
     def test_bytes_changed_anywhere(self, saved, tmp_path):
         content, path = saved.read_bytes(), tmp_path / "x.keras"
         rng = np.random.default_rng(0)

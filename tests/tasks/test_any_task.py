@@ -57,6 +57,9 @@ class Brightness:
     def outputs(self, problem):
         return 1
 
+    def check_options(self, options, outputs):
+        pass
+
     def check(self, model, problem):
         pass
 

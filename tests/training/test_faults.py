@@ -369,6 +369,7 @@ def command(*arguments, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_exit_statuses_of_the_command(number, status, tmp_path):
     arguments = ["--epochs", "500", "--name", "run", "--logs", str(tmp_path)]

@@ -80,6 +80,8 @@ KINDS = {
 }  # fmt: skip
 #: When is saved, and calls of hooks: in the first epoch, within a later one, in validation, at an
 #: epoch's end.
+FIRST = "nesterov, cosine"  #: of them; the others come with the slow tests
+
 PLACES = [
     ("1", ("on_test_batch_end", 2)),
     ("1", ("on_epoch_end", 3)),
@@ -103,7 +105,10 @@ def wholes(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == FIRST else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
 def test_goes_on_to_the_same_bits(kind, wholes, tmp_path):
     """Broken off three times in a row, at different places."""
     fields, more = KINDS[kind]

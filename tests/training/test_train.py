@@ -191,6 +191,7 @@ class TestChoosing:
 
 
 class TestWhatItTakes:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "fields",
         [
@@ -490,6 +491,7 @@ class TestFolders:
             evaluate_run(load_run(run.directory))
 
 
+@pytest.mark.slow
 class TestRealData:
     def test_npz_by_name(self, tmp_path, real_data, monkeypatch):
         monkeypatch.setenv("KCNN_DATA", str(real_data))

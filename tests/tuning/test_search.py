@@ -74,6 +74,7 @@ def whole(tmp_path_factory):
     return search(tmp_path_factory.mktemp("whole"), callbacks=lambda: [Break()])
 
 
+@pytest.mark.slow
 class TestDeterminism:
     @pytest.mark.parametrize("epoch", [1, 4, 7])
     def test_broken_off_anywhere_it_ends_the_same(self, epoch, whole, tmp_path):
@@ -228,6 +229,7 @@ class TestRanking:
         losses = [trial.figures["loss"] for trial in found.trials]
         assert losses == sorted(losses)
 
+    @pytest.mark.slow
     def test_repeats_compare_the_best_and_choose_by_their_mean(self, tmp_path):
         found = search(tmp_path, repeats=2, top=2)
         assert list(found.repeats) == [trial.number for trial in found.trials[:2]]
@@ -243,6 +245,7 @@ class TestRanking:
         assert np.mean(best > 0.95) == pytest.approx(chance(14), abs=0.01)
 
 
+@pytest.mark.slow
 class TestFailures:
     """A search goes on; what went wrong is on record."""
 
@@ -306,6 +309,7 @@ class TestFailures:
         assert outcomes(found) == outcomes(whole)
 
 
+@pytest.mark.slow
 class TestInfeasible:
     def test_geometry_is_drawn_anew_and_nothing_fails(self, tmp_path):
         found = search(
@@ -330,6 +334,7 @@ class TestInfeasible:
             search(tmp_path, "batch_size=1000,2000")
 
 
+@pytest.mark.slow
 class TestDamage:
     @pytest.mark.parametrize(
         "name",
@@ -395,6 +400,7 @@ class TestAnotherSearch:
             search(whole.directory.parent)
 
 
+@pytest.mark.slow
 class TestOtherMethods:
     @pytest.mark.parametrize("method", ["hyperband", "bayesian"])
     def test_the_same_whether_or_not_broken_off(self, method, tmp_path):

@@ -193,6 +193,7 @@ class TestOverrides:
 
 
 class TestHyperModel:
+    @pytest.mark.slow
     def test_kerastuner_searches_it(self, tmp_path):
         rng = np.random.default_rng(0)
         labels = np.arange(48) % 3

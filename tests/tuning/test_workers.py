@@ -16,7 +16,10 @@ from kcnn.storage.files import Lock
 from kcnn.tuning import Options, member, tune, workers
 from kcnn.tuning.records import Records, Trial
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner"),
+]
 
 
 def search(logs, **fields):

@@ -856,6 +856,7 @@ ON_JAX = (
 )
 
 
+@pytest.mark.slow
 def test_the_same_on_jax():
     if importlib.util.find_spec("jax") is None:
         pytest.skip("needs jax: pip install kcnn[oracle]")
@@ -881,6 +882,7 @@ def replicas():
     return json.loads(process.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["outside the scope", "inside the scope"])
 def test_two_replicas(case, replicas):
     found = replicas[case]

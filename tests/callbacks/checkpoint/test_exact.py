@@ -120,6 +120,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "place"), PLACES, ids=str)
 def test_goes_on_to_the_same_bits(every, place, whole, tmp_path):
     with pytest.raises(Leave):
@@ -212,6 +213,7 @@ class TestFiles:
         names = sorted(path.name for path in tmp_path.iterdir())
         assert names == ["epoch-0004-step-000000.ckpt", "epoch-0005-step-000000.ckpt"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("damage", ["truncate", "empty", "flip", "remove"])
     def test_a_damaged_latest_falls_back_to_the_one_before(self, damage, tmp_path):
         expected, history, _ = trained(tmp_path / "whole")
@@ -248,6 +250,7 @@ class TestFiles:
         trained(tmp_path, epochs=1)
         assert [p.name for p in tmp_path.iterdir()] == ["epoch-0001-step-000000.ckpt"]
 
+    @pytest.mark.slow
     def test_a_full_disk_leaves_the_one_before(self, tmp_path):
         """A limit on the size of files, in a process of its own."""
         program = (
@@ -390,6 +393,7 @@ def test_on_signals_ends_fit_behind_the_step(tmp_path):
     assert newest(tmp_path)[1]["step"] == 5
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_process_at_once(tmp_path):
     program = (
         "import os, signal, sys; from kcnn.callbacks import ExactCheckpoint\n"
@@ -476,6 +480,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.slow
 def test_on_jax_between_epochs(tmp_path):
     pytest.importorskip("jax", reason="needs jax: pip install kcnn[oracle]")
     done = subprocess.run(

@@ -239,6 +239,7 @@ def test_a_file_that_breaks_later_is_named(photographs):
         list(evaluation_batches(photographs.train, 4, classes=2, image_size=(7, 5)))
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_a_live_iterator(photographs):
     code = (
         "import sys\nfrom kcnn.data import load_data, training_batches\n"

@@ -109,6 +109,7 @@ def test_other_decay_and_other_images_need_none_either(kept, tmp_path):
     same(second, trained(tmp_path, data=data, weight_decay=0.3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -172,6 +173,7 @@ def _fail(model):
     raise RuntimeError("on purpose")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meddle", [_freeze, _recompile, _fail])
 def test_a_callback_that_meddles_does_not_reach_the_next_training(meddle, tmp_path):
     with contextlib.suppress(RuntimeError):
@@ -202,6 +204,7 @@ def test_a_model_of_ones_own_is_trained_in_place(kept, tmp_path):
     assert any(changed)
 
 
+@pytest.mark.slow
 def test_many_networks_are_no_reason_to_warn(kept, tmp_path):
     """TensorFlow takes their steps for one function that is traced again and again."""
     logger, said = tf.get_logger(), []
@@ -219,6 +222,7 @@ def test_many_networks_are_no_reason_to_warn(kept, tmp_path):
         logger.removeHandler(handler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["_KEPT", "_WEIGHTS"])
 def test_few_are_kept(kept, tmp_path, limit, monkeypatch):
     run = trained(tmp_path, epochs=1)

@@ -139,6 +139,7 @@ class TestKerasHabits:
         trained(tmp_path, [halt], epochs=2, schedule="constant", warmup=0.0, optimizer="sgd")
         assert not halt.moved
 
+    @pytest.mark.slow
     def test_xla(self, tmp_path):
         """Compiled steps compute the same, but for rounding and its growth over an epoch."""
         plain, compiled = (trained(tmp_path, epochs=1, jit=jit) for jit in (False, True))
