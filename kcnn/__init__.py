@@ -29,12 +29,18 @@ _HOME = {
     "tuning": "kcnn.tuning",
 }
 
+#: What users of `keras.applications` look for.
+_HINTS = {
+    "preprocess_input": ": a trained network takes raw images and normalises them inside",
+    "decode_predictions": ": `kcnn predict RUN IMAGE...` takes raw images and names classes",
+}
+
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'kcnn' has no attribute {name!r}")
+        raise AttributeError(f"module 'kcnn' has no attribute {name!r}{_HINTS.get(name, '')}")
     home = importlib.import_module(_HOME[name])
     value = home if name in ("callbacks", "tuning") else getattr(home, name)
     globals()[name] = value

@@ -8,15 +8,15 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from kcnn.cli.command import Command
+
 
 @dataclass(frozen=True)
-class List:
+class List(Command):
     """Networks, by task: parameters, multiply-accumulates, memory, paper."""
 
     pattern: Positional[str] = "*"
     """Which: resnet*, or FILE.py:* for your own."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Print the table."""
@@ -27,7 +27,7 @@ class List:
 
 
 @dataclass(frozen=True)
-class Show:
+class Show(Command):
     """A network layer by layer: output shape, parameters, MACs, receptive field."""
 
     model: Positional[str]
@@ -40,8 +40,6 @@ class Show:
     """Images per step, for the estimate of the memory that training takes."""
     options: dict[str, str] = field(default_factory=dict)
     """Options of the network, as NAME VALUE: width 256 depth 3."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Print the table."""

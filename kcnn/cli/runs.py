@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from kcnn.cli.command import Command
+
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Command):
     """Evaluate a run on the test split, of its own data or of other data."""
 
     run_directory: Positional[Path]
@@ -18,8 +20,6 @@ class Evaluate:
     """Other data than the run's own: a name, a .npz file or a folder."""
     batch_size: int | None = None
     """Images that the network takes at once; by default as many as its memory suggests."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Print the task's figures."""
@@ -34,7 +34,7 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(Command):
     """Say what image files show."""
 
     run_directory: Positional[Path]
@@ -45,8 +45,6 @@ class Predict:
     """How many of the most probable classes to name."""
     batch_size: int | None = None
     """Images that the network takes at once; by default as many as its memory suggests."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Print what each shows."""

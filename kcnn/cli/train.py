@@ -9,12 +9,13 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from kcnn.cli.command import Command
 from kcnn.cli.models import values
 from kcnn.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Recipe):
+class Train(Recipe, Command):
     """Train a network and write one run directory."""
 
     model: Positional[str] = "lenet5"
@@ -23,8 +24,6 @@ class Train(Recipe):
     """The network's own options (see kcnn show), as NAME VALUE: width 256 depth 3."""
     recipe: str | None = None
     """Start from the recipe of that name (fast) or file (a run's recipe.json); flags change it."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Train."""
@@ -36,7 +35,7 @@ class Train(Recipe):
 
 
 @dataclass(frozen=True)
-class Resume:
+class Resume(Command):
     """Go on with a run that was ended, to the same bits as if it never had been."""
 
     run_directory: Positional[Path]
@@ -45,8 +44,6 @@ class Resume:
     """More epochs than before extend the run, a finished one, too."""
     on_nan: Literal["stop", "retry"] | None = None
     """When the loss is not finite; the default is the run's own."""
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Go on."""

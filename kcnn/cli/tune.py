@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from kcnn.cli.command import Command
 from kcnn.tuning.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(Options):
+class Tune(Options, Command):
     """Search for the recipe that does best on the validation split, and train it."""
-
-    debug: bool = False
-    """Show the traceback of an error."""
 
     def run(self) -> None:
         """Search; the same command goes on where it was ended."""

@@ -7,14 +7,11 @@ steps, and averaged weights (Izmailov et al. 2018, section 3.2) never had any of
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import numpy as np
-
-from kcnn.errors import InputError
+from kcnn.graph.readable import Mixed, check_readable, is_arrays
 from kcnn.startup import keras
 
 T = TypeVar("T")
@@ -84,8 +81,8 @@ class Recalibration:
         if not self.layers:
             return
         check_readable(data, steps)
-        if _is_arrays(data):
-            data, batch_size = _Mixed(data, batch_size or 32), None
+        if is_arrays(data):
+            data, batch_size = Mixed(data, batch_size or 32), None
         # A data set has its own batches; `predict` refuses to be told their size.
         _without_strategy(self.model, lambda: self._run(data, steps))
 
@@ -94,44 +91,6 @@ class Recalibration:
             self._pass = _Pass(self.model, self.layers)
         with _kept_on_failure(self._pass):
             self._pass.over(data, steps)
-
-
-def check_readable(data: Any, steps: int | None = None) -> None:
-    """Refuse `data` that a pass would consume, or never come to the end of.
-
-    Raises:
-        InputError: It is an iterator, or endless without `steps`.
-    """
-    if steps is not None and steps < 1:
-        raise InputError(f"steps is a number of batches from 1 up; received {steps!r}.")
-    if _is_empty(data):
-        raise InputError("The data for BatchNorm's statistics are empty.")
-    if isinstance(data, Iterator):
-        raise InputError(
-            f"A pass over the data for BatchNorm's statistics needs data that can be read again; "
-            f"received {type(data).__name__}, which is used up by reading. Pass arrays, a "
-            f"tf.data.Dataset or a keras.utils.PyDataset."
-        )
-    if steps is None and is_endless(data):
-        raise InputError(
-            "The data has no end (a repeated data set). Say how many batches make one pass: "
-            "steps=... (in fit, steps_per_epoch)."
-        )
-
-
-def _is_empty(data: Any) -> bool:
-    if hasattr(data, "cardinality"):  # of TensorFlow; -2: not known
-        return int(data.cardinality()) == 0
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches == 0
-    return _is_arrays(data) and len(keras.tree.flatten(data)[0]) == 0
-
-
-def is_endless(data: Any) -> bool:
-    """Whether `data` are batches without end: a repeated data set."""
-    if hasattr(data, "cardinality"):  # of TensorFlow
-        return int(data.cardinality()) == -1
-    return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
 
 
 class _Pass(keras.Model):
@@ -263,33 +222,6 @@ def _set_statistics(layer: keras.layers.BatchNormalization, mean: Any, variance:
         layer.renorm_mean.assign(keras.ops.copy(mean.value))
         for weight in (layer.renorm_stddev, layer.moving_stddev):
             weight.assign(keras.ops.copy(deviation))
-
-
-class _Mixed(keras.utils.PyDataset):
-    """Batches of arrays in a random order that is always the same."""
-
-    def __init__(self, arrays: Any, batch_size: int) -> None:
-        super().__init__()
-        self.arrays = keras.tree.map_structure(_as_numpy, arrays)
-        self.batch_size = batch_size
-        samples = len(keras.tree.flatten(self.arrays)[0])
-        self.order = np.random.default_rng(0).permutation(samples)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.batch_size)
-
-    def __getitem__(self, i: int) -> tuple[Any]:
-        rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        return (keras.tree.map_structure(lambda array: array[rows], self.arrays),)
-
-
-def _is_arrays(data: Any) -> bool:
-    leaves = keras.tree.flatten(data)
-    return bool(leaves) and all(hasattr(x, "shape") and hasattr(x, "__array__") for x in leaves)
-
-
-def _as_numpy(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else keras.ops.convert_to_numpy(array)
 
 
 def _without_strategy(model: keras.Model, function: Callable[[], T]) -> T:

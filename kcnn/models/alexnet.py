@@ -93,6 +93,11 @@ def alexnet(
     if any(width % groups for width in widths):
         raise InputError(f"groups divides the filters {widths}, as 1 and 2 do; received {groups}.")
     inputs, x = layers.image_input(input_shape, preprocessing)
+    if lrn and None in x.shape[1:]:
+        raise InputError(
+            f"lrn=True takes images of one size: input_shape is (height, width, channels); "
+            f"received {tuple(input_shape)}."
+        )
     for index, filters in enumerate(widths, 1):
         first, name = index == 1, f"conv{index}"
         x = layers.conv_bn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,19 @@ from kcnn.errors import GeometryError, InputError, VanishingError
 from kcnn.graph.cost import Cost, abstract, cost
 from kcnn.models import layers, registry
 from kcnn.startup import keras
+from kcnn.terminal import shape_text, si
+
+#: (H, W, C) of images; heights and widths of None are those of any image.
+Shape = tuple[int | None, int | None, int]
 
 
 def build(
-    name: str,
+    model: str,
+    /,
     *,
-    input_shape: tuple[int, int, int] | None = None,
+    name: str | None = None,
+    input_shape: Shape | None = None,
+    input_tensor: None = None,
     classes: int | None = None,
     weights: str | Path | None = None,
     include_top: bool = True,
@@ -29,13 +37,17 @@ def build(
     preprocessing: Sequence[keras.layers.Layer] = (),
     **options: Any,
 ) -> keras.Model:
-    """Build the network registered as `name`: a plain `keras.Model`.
+    """Build the network registered as `model`: a plain `keras.Model`.
 
     The model takes float images (N, H, W, C), normalised or not, and gives (N, classes).
 
     Args:
-        name: A name of `kcnn.list_models()`, or `FILE.py:NAME`.
-        input_shape: (H, W, C); None for the paper's.
+        model: A name of `kcnn.list_models()`, or `FILE.py:NAME`.
+        name: Of the Keras model, where that is to be another one: two networks in one model need
+            two names.
+        input_shape: (H, W, C); None for the paper's. (None, None, C) takes images of any size:
+            without a top, or where pooling makes a vector of the feature map.
+        input_tensor: As in `keras.applications`; refused with what to write instead.
         classes: Number of classes; 1 gives one sigmoid unit (binary); None for the paper's.
         weights: None for random weights, or the path of a `.weights.h5` file that Keras'
             `save_weights` wrote for the same network.
@@ -55,28 +67,35 @@ def build(
             network, with the layer at which it vanishes and the smallest size that works.
     """
     startup.load()
+    if input_tensor is not None:
+        raise InputError(
+            "A network takes a tensor when it is called: kcnn.build(...)(tensor), with the "
+            "tensor's (H, W, C) as input_shape; received an input_tensor."
+        )
     top = {
         "classes": classes,
         "include_top": include_top,
         "pooling": pooling,
         "classifier_activation": classifier_activation,
     }
-    entry = registry.lookup(name)
+    entry = registry.lookup(model)
     arguments = _arguments(entry, input_shape, top | options)
     if preprocessing and entry.takes_preprocessing:
-        model = _run(entry, arguments | {"preprocessing": preprocessing})
+        built = _run(entry, arguments | {"preprocessing": preprocessing})
     elif preprocessing:
         inputs, x = layers.image_input(arguments["input_shape"], preprocessing)
         network = _run(entry, arguments | {"input_shape": tuple(x.shape[1:])})
-        model = keras.Model(inputs, network(x), name=network.name)
+        built = keras.Model(inputs, network(x), name=network.name)
     else:
-        model = _run(entry, arguments)
+        built = _run(entry, arguments)
+    if name is not None:
+        built.name = _checked_name(name)
     if weights is not None:
-        _load_weights(model, weights)
-    return model
+        _load_weights(built, weights)
+    return built
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Card:
     """What is known of a network before it is built."""
 
@@ -89,6 +108,10 @@ class Card:
     notes: tuple[str, ...]  #: deviations from the paper, one line each
     published_parameters: int | None  #: trainable, of the defaults
     task: str  #: what it is for
+
+    def __repr__(self) -> str:
+        shape, counts = shape_text(self.input_shape), f"{self.parameters:,} parameters"
+        return f"<Card {self.name!r}: {shape} to {self.classes}, {counts}, {si(self.macs)} MACs>"
 
     @property
     def parameters(self) -> int:
@@ -107,7 +130,8 @@ class Card:
 
 
 def card(
-    name: str,
+    model: str,
+    /,
     *,
     input_shape: tuple[int, int, int] | None = None,
     classes: int | None = None,
@@ -115,12 +139,17 @@ def card(
 ) -> Card:
     """The card of a network: paper, counts and memory, without memory for its weights.
 
-    Takes what `build` takes, except `weights`, and raises what it raises.
+    Takes what `build` takes of the network, and raises what it raises. Images have a size.
     """
     startup.load()
-    entry = registry.lookup(name)
+    entry = registry.lookup(model)
     arguments = _arguments(entry, input_shape, {"classes": classes} | options)
     shape = arguments["input_shape"]
+    if None in shape:
+        raise InputError(
+            f"What a network costs depends on the size of the image: input_shape is (height, "
+            f"width, channels); received {input_shape!r}."
+        )
     choices = {}
     if "stem" in entry.options:
         choices["stem"] = layers.choose_stem(arguments.get("stem", "auto"), shape)
@@ -139,7 +168,7 @@ def card(
 
 def _arguments(
     entry: registry.Entry,
-    input_shape: tuple[int, int, int] | None,
+    input_shape: Shape | None,
     requested: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the builder is called with."""
@@ -152,17 +181,25 @@ def _arguments(
     return {"input_shape": shape, **entry.settings, **entry.accepted(given)}
 
 
-def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
+def _checked_shape(input_shape: Any) -> Shape:
     try:
-        shape = tuple(index(size) for size in input_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) != 3 or min(shape) < 1:
+        height, width, channels = (None if side is None else index(side) for side in input_shape)
+    except (TypeError, ValueError):
+        channels = None
+    if channels is None or min(height or 1, width or 1, channels) < 1 or 0 in (height, width):
         raise InputError(
             f"input_shape is (height, width, channels), three whole numbers from 1 up, such as "
-            f"(32, 32, 3); received {input_shape!r}."
+            f"(32, 32, 3), or (None, None, channels); received {input_shape!r}."
         )
-    return shape
+    return height, width, channels
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(
+            f"name has letters, digits, '_', '-' and '.', such as 'left_eye'; received {name!r}."
+        )
+    return name
 
 
 def _run(entry: registry.Entry, arguments: Mapping[str, Any]) -> keras.Model:

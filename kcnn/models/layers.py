@@ -227,16 +227,25 @@ def classifier(
 
 
 def choose_stem(stem: str, input_shape: Sequence[int]) -> str:
-    """ "imagenet" or "cifar": for "auto", by whether the image is above 64 pixels."""
+    """ "imagenet" or "cifar": for "auto", by whether the image is above 64 pixels.
+
+    Images of any size count as above.
+    """
     if stem != "auto":
         return stem
-    return "imagenet" if min(input_shape[:2]) > 64 else "cifar"
+    sides = [side for side in input_shape[:2] if side is not None]
+    return "cifar" if sides and min(sides) <= 64 else "imagenet"
 
 
 def _to_vector(x: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
     if len(x.shape) == 2:
         return x
     if pooling == "flatten":
+        if None in x.shape[1:]:
+            raise InputError(
+                "The network flattens its feature map, which takes images of one size: give "
+                "input_shape=(height, width, channels), or pooling='avg', or include_top=False."
+            )
         return keras.layers.Flatten(name="flatten")(x)
     pooled = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
     return pooled[pooling](name=f"{pooling}_pool")(x)
@@ -258,7 +267,7 @@ def _predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> 
 
 def _check_window(x: keras.KerasTensor, window: int, layer: str) -> None:
     _, height, width, _ = x.shape
-    if min(height, width) < window:
+    if min(side for side in (height, width, window) if side is not None) < window:
         raise VanishingError(
             f"The image vanishes at layer {layer!r}: {height}×{width} pixels are left there, "
             f"and its window is {window}×{window}"

@@ -67,6 +67,11 @@ def mlp(
     if top.get("pooling") is not None:
         raise InputError(f"An MLP has no feature map to pool; received pooling={top['pooling']!r}.")
     inputs, x = layers.image_input(input_shape, preprocessing)
+    if None in x.shape[1:]:
+        raise InputError(
+            f"An MLP takes images of one size: input_shape is (height, width, channels); received "
+            f"{tuple(input_shape)}."
+        )
     x = keras.layers.Flatten(name="flatten")(x)  # (N, H·W·C)
     for index in range(1, depth):
         shortcut, name = x, f"fc{index}"

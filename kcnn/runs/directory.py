@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished training."""
 
@@ -39,6 +39,14 @@ class Run:
     result: dict[str, Any]  #: what `result.json` holds
     data: dict[str, Any]  #: what `recipe.json` says of the data
     task: Task
+
+    def __repr__(self) -> str:
+        figure, parts = self.task.figures[0], []
+        for part in ("validation", "test"):
+            if (value := self.result.get(f"{part}_{figure.name}")) is not None:
+                parts.append(f"{part} {figure.label} {figure.text(value)}")
+        recipe, figures = self.recipe, ", ".join(parts)
+        return f"<Run {str(self.directory)!r}: {recipe.model} on {recipe.data}, {figures}>"
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Found:
     """What a search has found."""
 
@@ -44,6 +44,12 @@ class Found:
     best: Recipe  #: what `best.json` holds, and `kcnn train --recipe best.json` repeats
     repeats: Mapping[int, tuple[float, ...]]  #: scores by trial, with other seeds
     run: Run | None  #: the winner, trained anew and tested; None without `winner`
+
+    def __repr__(self) -> str:
+        best = self.trials[0]
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in best.figures.items())
+        found = f"{len(self.trials)} trials, the best {best.number} (validation {figures})"
+        return f"<Found {str(self.directory)!r}: {found}>"
 
 
 def tune(

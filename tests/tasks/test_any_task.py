@@ -233,6 +233,7 @@ def test_tuned(tmp_path, monkeypatch):
     means = {number: np.mean(scores) for number, scores in found.repeats.items()}
     best = json.loads((found.directory / "best.json").read_text())["search"]
     assert best["trial"] == min(means, key=means.get)
+    assert repr(found).endswith(")>")
     assert found.run.result["test_error"] == pytest.approx(
         error_by_numpy(found.run.model, "test"), rel=1e-4
     )

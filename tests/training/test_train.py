@@ -509,3 +509,17 @@ class TestRealData:
         run = kcnn.train(given, verbose=False)
         assert run.data["images"]["test"] == 200
         assert np.isfinite(run.history["loss"]).all()
+
+
+def test_what_is_printed_is_a_line(digits_run):
+    """In a notebook or a debugger, whatever they hold."""
+    shown = repr(digits_run)
+    assert shown.startswith("<Run ")
+    accuracy = digits_run.result["validation_accuracy"]
+    assert f"lenet5 on digits, validation accuracy {accuracy:.2%}" in shown
+    assert repr(kcnn.card("lenet5")) == (
+        "<Card 'lenet5': 32×32×1 to 10, 61,706 parameters, 417 k MACs>"
+    )
+    data = repr(kcnn.load_data("digits"))
+    assert max(map(len, (shown.partition(": ")[2], data))) < 120
+    assert "\n" not in shown + data

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcnn.errors import InputError
-from kcnn.graph.recalibration import check_readable, is_endless
+from kcnn.graph.readable import check_readable, is_endless
 from kcnn.startup import keras
 
 #: Field: the argument of `keras.Model.fit`.

@@ -12,15 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.callbacks.checkpoint.files import (
-    differences_from,
-    files_in,
-    make_writable,
-    newest,
-    path_of,
-    period,
-    within_epochs,
-)
+from kcnn.callbacks.checkpoint import files
+from kcnn.callbacks.checkpoint.period import Period, within_epochs
 from kcnn.callbacks.checkpoint.signals import Signals
 from kcnn.callbacks.checkpoint.skipping import Skipping
 from kcnn.callbacks.checkpoint.state import restore_state, state_of
@@ -30,9 +23,6 @@ from kcnn.startup import keras
 from kcnn.storage import archive
 
 Logs = dict[str, Any] | None
-
-#: "auto": the share of time that writing may take, and seconds of an epoch that may be lost.
-_SHARE, _LONGEST = 0.05, 600.0
 
 
 class ExactCheckpoint(keras.callbacks.Callback):
@@ -96,7 +86,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         super().__init__()
         self.directory = Path(directory)
         self.callbacks = list(callbacks)
-        self.every = period(every)
+        self._period = Period(every)
         if not isinstance(keep, int) or keep < 1:
             raise InputError(f"keep is a number of files from 1 up; received {keep!r}.")
         if data not in ("epoch", "step"):
@@ -112,7 +102,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
 
     def find(self) -> None:
         """Look for the newest whole checkpoint, from which the next `fit` then goes on."""
-        self._path, self._found = newest(self.directory)
+        self._path, self._found = files.newest(self.directory)
 
     @property
     def initial_epoch(self) -> int:
@@ -129,14 +119,14 @@ class ExactCheckpoint(keras.callbacks.Callback):
     # Hooks, in the order of their calls
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        make_writable(self.directory)
+        files.make_writable(self.directory)
         if not self.model.built:
             raise InputError(
                 "A model without weights yet has nothing to save or restore. Give its first layer "
                 "a keras.Input, or call it on a batch before fit."
             )
         self._epoch = self._batch = self._before = 0  # epoch; steps done in it, and before it
-        self._saved_step, self._saved_time, self._not_before = 0, time.monotonic(), 0.0
+        self._period.begin(0)
         self._raw: list[Any] | None = None
         self._pending = self._found
         self.check(self.model)
@@ -157,7 +147,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         if not found["batch"]:
             self._restore()
         else:
-            self._check_group(found)
+            files.refuse_other_groups(self._path, found, self.model.steps_per_execution)
             self._skipping = Skipping(self.model, draw=self.data == "epoch")
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
@@ -225,19 +215,8 @@ class ExactCheckpoint(keras.callbacks.Callback):
             return
         if self._signals.received:
             self._stop(before_validation=before_validation)
-        elif self._is_due(boundary):
+        elif self._period.is_due(self._before + self._batch, boundary):
             self._save(before_validation=before_validation)
-
-    def _is_due(self, boundary: bool) -> bool:
-        kind, period = self.every
-        passed = time.monotonic() - self._saved_time
-        if kind == "steps":
-            return self._before + self._batch - self._saved_step >= period
-        if kind == "seconds":
-            return passed >= period
-        if kind == "epoch":
-            return boundary
-        return passed >= (self._not_before if boundary else _LONGEST)
 
     def _save(self, *, before_validation: bool = False, stopped: bool = False) -> None:
         started, step = time.monotonic(), self._before + self._batch
@@ -256,18 +235,17 @@ class ExactCheckpoint(keras.callbacks.Callback):
             "identity": self.identity,
             "variables": variables,
             "callbacks": [[type(c).__name__, state_of(c)] for c in self.callbacks],
-            "history": self._history(),
+            "history": _history(self.model),
             "random": {"python": random.getstate(), "numpy": np.random.get_state()},
         }
         here = self._epoch, self._batch
-        archive.write(path_of(self.directory, *here), content)
-        self._saved_step, self._saved_time = content["step"], time.monotonic()
-        self._not_before = (self._saved_time - started) / _SHARE
+        archive.write(files.path_of(self.directory, *here), content)
+        self._period.saved(step, started)
         # Those behind are of a course that was given up, or damaged.
-        for place, path in files_in(self.directory):
+        for place, path in files.files_in(self.directory):
             if place > here:
                 path.unlink(missing_ok=True)
-        for _, path in files_in(self.directory)[: -self.keep]:
+        for _, path in files.files_in(self.directory)[: -self.keep]:
             path.unlink(missing_ok=True)
 
     def _keep_raw(self) -> None:
@@ -277,10 +255,6 @@ class ExactCheckpoint(keras.callbacks.Callback):
         """
         if self._raw is None and getattr(self.model.optimizer, "use_ema", False):
             self._raw = [keras.ops.copy(v.value) for v in self.model.trainable_variables]
-
-    def _history(self) -> dict[str, Any]:
-        history = getattr(self.model, "history", None)
-        return {} if history is None else {"epoch": history.epoch, "history": history.history}
 
     # Restoring
 
@@ -293,18 +267,9 @@ class ExactCheckpoint(keras.callbacks.Callback):
         random.setstate(found["random"]["python"])
         np.random.set_state(found["random"]["numpy"])
         self._batch, self._before = found["batch"], found["step"] - found["batch"]
-        self._saved_step, self._saved_time = found["step"], time.monotonic()
+        self._period.restored(found["step"])
         if found["stopped"]:
             self.model.stop_training = True
-
-    def _check_group(self, found: dict[str, Any]) -> None:
-        group = self.model.steps_per_execution
-        if found["batch"] % group and not found["before_validation"]:
-            raise InputError(
-                f"The checkpoint {str(self._path)!r} is {found['batch']} steps into its epoch, "
-                f"which is no multiple of steps_per_execution={group}. Compile the model with the "
-                f"steps_per_execution of the training that it is of."
-            )
 
     def check(self, model: keras.Model) -> None:
         """Refuse the checkpoint that was found where it is not of this training of `model`.
@@ -317,10 +282,17 @@ class ExactCheckpoint(keras.callbacks.Callback):
         found = self._found
         if found is None:
             return
-        differences = differences_from(found, self.identity, self.older, model, self.callbacks)
+        differences = files.differences_from(
+            found, self.identity, self.older, model, self.callbacks
+        )
         if differences:
             listed = "\n".join(f"  {difference}" for difference in differences)
             raise InputError(
                 f"The checkpoint {str(self._path)!r} is of another training:\n{listed}\n"
                 f"Nothing was changed. Train as before, or choose another directory."
             )
+
+
+def _history(model: keras.Model) -> dict[str, Any]:
+    history = getattr(model, "history", None)
+    return {} if history is None else {"epoch": history.epoch, "history": history.history}

@@ -15,8 +15,6 @@ from kcnn.startup import keras
 from kcnn.storage import archive
 
 _FILE = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
-_PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h)")
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def path_of(directory: Path, epoch: int, step: int) -> Path:
@@ -76,44 +74,26 @@ def differences_from(
     return differences
 
 
+def refuse_other_groups(path: Path | None, found: dict[str, Any], group: int) -> None:
+    """Refuse a checkpoint within a group of steps.
+
+    Raises:
+        InputError: With both.
+    """
+    if found["batch"] % group and not found["before_validation"]:
+        raise InputError(
+            f"The checkpoint {str(path)!r} is {found['batch']} steps into its epoch, which is no "
+            f"multiple of steps_per_execution={group}. Compile the model with the "
+            f"steps_per_execution of the training that it is of."
+        )
+
+
 def files_in(directory: Path) -> list[tuple[tuple[int, int], Path]]:
     """Checkpoints by (epoch, steps in it), the oldest first."""
     if not directory.is_dir():
         return []
     matches = [(_FILE.fullmatch(path.name), path) for path in directory.iterdir()]
     return sorted(((int(m[1]), int(m[2])), path) for m, path in matches if m)
-
-
-def period(every: int | str) -> tuple[str, float]:
-    """When to save: ("epoch", 0), ("auto", 0), ("steps", n) or ("seconds", t).
-
-    Raises:
-        InputError: `every` is none of those.
-    """
-    if every in ("epoch", "auto"):
-        return every, 0
-    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
-        found = "steps", every
-    elif isinstance(every, str) and every.isdecimal() and int(every) > 0:
-        found = "steps", int(every)
-    elif isinstance(every, str) and (match := _PERIOD.fullmatch(every.strip())):
-        found = "seconds", float(match[1]) * _SECONDS[match[2]]
-    else:
-        raise InputError(
-            f"every is 'epoch', 'auto', a number of steps from 1 up, or a time such as '90 s', "
-            f"'5 min' or '2 h'; received {every!r}."
-        )
-    if not within_epochs():
-        raise InputError(
-            f"Keras on {keras.backend.backend()} can be saved between epochs only; received "
-            f"every={every!r}. Use every='epoch'."
-        )
-    return found
-
-
-def within_epochs() -> bool:
-    """Whether a training can be saved, and go on, within an epoch."""
-    return keras.backend.backend() == "tensorflow"
 
 
 def make_writable(directory: Path) -> None:
