@@ -115,3 +115,10 @@ def evaluate_options(fit: FitData | None, data: Any) -> dict[str, Any]:
 
 
 _VALIDATION_ADVICE = "Give the callback some: StochasticWeightAveraging(validation_data=...)."
+
+
+def evaluated(model: keras.Model, fit: FitData | None, data: Any) -> dict[str, float]:
+    """Loss and metrics of `model` on `data`, or on what `fit` validates with."""
+    options = evaluate_options(fit, data)
+    figures = model.evaluate(**options, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in figures.items()}

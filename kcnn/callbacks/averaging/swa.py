@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.callbacks.averaging import timetable as swa_schedule
-from kcnn.callbacks.averaging.fit_data import FitData, evaluate_options, fit_data, training_data
+from kcnn.callbacks.averaging import refusals, timetable
+from kcnn.callbacks.averaging.fit_data import (
+    FitData,
+    evaluate_options,
+    evaluated,
+    fit_data,
+    training_data,
+)
 from kcnn.callbacks.averaging.mean import WeightMean, assign, values
+from kcnn.callbacks.averaging.statistics import Statistics, statistics_of
 from kcnn.callbacks.averaging.timetable import Timetable
 from kcnn.errors import InputError
-from kcnn.graph.recalibration import Recalibration, batchnorm_layers
+from kcnn.graph.recalibration import batchnorm_layers
 from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
@@ -82,9 +89,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         apply: bool = True,
     ) -> None:
         super().__init__()
-        self.start = swa_schedule.span("start", start, least=0, fraction=True)
-        self.every = swa_schedule.span("every", every, least=1)
-        self.rate = swa_schedule.rate(learning_rate, anneal_epochs, anneal)
+        self.start = timetable.span("start", start, least=0, fraction=True)
+        self.every = timetable.span("every", every, least=1)
+        self.rate = timetable.rate(learning_rate, anneal_epochs, anneal)
         self.recalibrate, self.recalibration_steps = recalibrate, recalibration_steps
         self.data, self.validation_data = data, validation_data
         self.validate, self.apply = validate, apply
@@ -145,7 +152,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             "position": dict(self._timetable.position) if self._timetable else {},
             "base_rate": self._base_rate,
             "validated": dict(self._validated),
-            "reference": {str(i): np.array(x) for i, x in self._reference.items()},
+            "reference": {str(i): np.array(x) for i, x in self._statistics.reference.items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -155,12 +162,14 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             self._timetable.position = dict(state["position"])
         self._base_rate = state["base_rate"]
         self._validated = dict(state["validated"])
-        self._reference = {int(i): np.array(x) for i, x in state["reference"].items()}
+        reference = {int(i): np.array(x) for i, x in state["reference"].items()}
+        self._statistics.reference = reference
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StochasticWeightAveraging:
         twin = copy.copy(self)  # model and data stay shared
         twin._mean, twin._timetable = copy.copy(self._mean), copy.deepcopy(self._timetable)
-        twin._recalibration = None
+        twin._statistics = copy.copy(self._statistics)
+        twin._statistics.forget()
         memo[id(self)] = twin
         return twin
 
@@ -171,8 +180,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         self._final: list[np.ndarray] | None = None
         self._base_rate: float | None = None  # when averaging began
         self._validated: dict[str, float] = {}  # figures of the present mean
-        self._reference: dict[int, np.ndarray] = {}  # BatchNorm's statistics before training
-        self._recalibration: Recalibration | None = None
+        self._statistics = Statistics()
         self._fit: FitData | None = None
 
     # Hooks
@@ -185,17 +193,17 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         self._timetable = Timetable(
             self.start, self.every, params["epochs"], params["steps"], group
         )
-        self._check_snapshots(group)
-        self._check_rate(model)
+        refusals.refuse_few_snapshots(self.start, self.every, self.params, group)
+        if self.rate is not None:
+            refusals.refuse_rate(model.optimizer, self.rate, self.start, self.every, params)
         self._check_data(model)
-        weights = model.weights
-        self._reference = {i: np.array(weights[i]) for i in _statistics(model)}
+        self._statistics.begin(model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._timetable.begin_epoch(epoch)
         if self._averages_at_constant_rate():
             since = self._timetable.epochs_since(epoch)
-            self._set_rate(self.rate.constant(self._base_rate, since))
+            self.model.optimizer.learning_rate = self.rate.constant(self._base_rate, since)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         # Snapshots of the end of the group before: at its end, JAX lets hooks run at any time.
@@ -205,9 +213,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         if self._timetable.begin_group(batch):
             self._take_snapshot()
         if self._is_cyclic and self._timetable.begun:
-            self._set_rate(self.rate.cyclic(*self._timetable.place_in_cycle()))
+            self.model.optimizer.learning_rate = self.rate.cyclic(*self._timetable.place_in_cycle())
         elif not begun and self._averages_at_constant_rate():
-            self._set_rate(self.rate.constant(self._base_rate, 0))
+            self.model.optimizer.learning_rate = self.rate.constant(self._base_rate, 0)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._needs_steps:
@@ -231,7 +239,8 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             if final is None or not self.apply:
                 model.set_weights(self._raw)
         self._final = final
-        self._recalibration = self._fit = None  # let the data go
+        self._statistics.forget()  # let the data go
+        self._fit = None
 
     # The learning rate
 
@@ -247,16 +256,13 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         if self.rate is None or self._is_cyclic or not self._timetable.begun:
             return False
         if self._base_rate is None:
-            self._base_rate = _rate_of(self.model.optimizer)
+            self._base_rate = refusals.rate_of(self.model.optimizer)
         return True
-
-    def _set_rate(self, rate: float) -> None:
-        self.model.optimizer.learning_rate = rate
 
     # What
 
     def _take_snapshot(self) -> None:
-        left_out = _statistics(self.model) if self.recalibrate else ()
+        left_out = statistics_of(self.model) if self.recalibrate else ()
         self._mean.take(self.model, left_out)
         self._validated = {}
 
@@ -266,25 +272,8 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             assign(model, model.weights, self._final)
             return
         self._mean.put_into(model)
-        if not self.recalibrate:
-            return
-        layers, run = self._trained_layers(model), self._recalibration
-        if layers:
-            if run is None or run.model is not model or run.layers != layers:
-                run = self._recalibration = Recalibration(model, layers)
-            data, batch_size, steps = self._training_data()
-            run.run(data, batch_size=batch_size, steps=steps)
-
-    def _trained_layers(self, model: keras.Model) -> list[keras.layers.BatchNormalization]:
-        """Those whose statistics training moved; a call with `training=False` does not."""
-        moved = {
-            id(weight)
-            for i, weight in enumerate(model.weights)
-            if i not in self._reference
-            or not np.array_equal(np.array(weight), self._reference[i], equal_nan=True)
-        }
-        layers = batchnorm_layers(model)
-        return [x for x in layers if not moved.isdisjoint(map(id, x.non_trainable_variables))]
+        if self.recalibrate:
+            self._statistics.renew(model, self._training_data)
 
     def _training_data(self) -> tuple[Any, int | None, int | None]:
         steps = self.recalibration_steps
@@ -296,64 +285,16 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         if not self.snapshots:
             if all(f"val_{name}" in logs for name in names):
                 return {name: float(logs[f"val_{name}"]) for name in names}
-            return self._evaluate()
+            return evaluated(self.model, self._fit, self.validation_data)
         if not self._validated:
             with self.averaged(self.model):
-                self._validated = self._evaluate()
+                self._validated = evaluated(self.model, self._fit, self.validation_data)
         return self._validated
 
-    def _evaluate(self) -> dict[str, float]:
-        options = evaluate_options(self._fit, self.validation_data)
-        figures = self.model.evaluate(**options, verbose=0, return_dict=True)
-        return {name: float(value) for name, value in figures.items()}
-
     # Refusals, at the beginning
-
-    def _check_snapshots(self, group: int) -> None:
-        epochs, steps = self.params["epochs"], self.params["steps"]
-        number = swa_schedule.snapshots(self.start, self.every, epochs, steps, group)
-        if number is not None and number < 2:
-            length = f"{epochs} epochs" + (f" of {steps} steps" if steps else "")
-            raise InputError(
-                f"An average needs two snapshots; with start {self.start} and every {self.every}, "
-                f"a training of {length} takes {number}. Train longer, start earlier, or take "
-                f"snapshots more often."
-            )
-
-    def _check_rate(self, model: keras.Model) -> None:
-        if self.rate is None:
-            return
-        optimizer = model.optimizer
-        try:
-            optimizer.learning_rate = _rate_of(optimizer)
-        except (TypeError, AttributeError) as error:  # a schedule; another function
-            raise InputError(
-                f"The learning rate of the optimizer {optimizer.name!r} is a schedule, which "
-                f"cannot be set from outside; received learning_rate={self.rate.low} for "
-                f"averaging. Give the optimizer a number, or leave all to the schedule: "
-                f"learning_rate=None."
-            ) from error
-        first = self.start.unit != "steps" and swa_schedule.first_epoch(self.start, 1) == 0
-        unknown = self.params["steps"] is None and self.every.unit == "epochs"
-        if self._is_cyclic and unknown and first:
-            raise InputError(
-                f"Cycles of {self.every} need to know the steps of an epoch, which are unknown in "
-                f"the first. Pass steps_per_epoch to fit, or start later."
-            )
 
     def _check_data(self, model: keras.Model) -> None:
         if self.recalibrate and batchnorm_layers(model):
             self._training_data()
         if self.validate:
             evaluate_options(self._fit, self.validation_data)
-
-
-def _rate_of(optimizer: keras.optimizers.Optimizer) -> float:
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-
-
-def _statistics(model: keras.Model) -> set[int]:
-    """Indices in `model.weights` of the moving statistics of BatchNorm that is not frozen."""
-    layers = batchnorm_layers(model)
-    ids = {id(weight) for layer in layers for weight in layer.non_trainable_variables}
-    return {i for i, weight in enumerate(model.weights) if id(weight) in ids}
