@@ -4,7 +4,26 @@ Importing is fast and silent: Keras and TensorFlow load on first real use.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see
+    from kcnn import callbacks as callbacks
+    from kcnn import tuning as tuning
+    from kcnn.data import Data as Data
+    from kcnn.data import from_arrays as from_arrays
+    from kcnn.data import load_data as load_data
+    from kcnn.errors import InputError as InputError
+    from kcnn.graph.folding import fold_batchnorm as fold_batchnorm
+    from kcnn.models.build import build as build
+    from kcnn.models.build import card as card
+    from kcnn.models.registry import list_models as list_models
+    from kcnn.models.registry import register as register
+    from kcnn.recipes.named import named_recipe as named_recipe
+    from kcnn.recipes.recipe import Recipe as Recipe
+    from kcnn.runs.directory import load_run as load_run
+    from kcnn.training.train import resume as resume
+    from kcnn.training.train import train as train
+    from kcnn.tuning.search import tune as tune
 
 __version__ = "0.1.0"
 
@@ -38,13 +57,15 @@ _HINTS = {
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'kcnn' has no attribute {name!r}{_HINTS.get(name, '')}")
-    home = importlib.import_module(_HOME[name])
-    value = home if name in ("callbacks", "tuning") else getattr(home, name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # which would take any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'kcnn' has no attribute {name!r}{_HINTS.get(name, '')}")
+        home = importlib.import_module(_HOME[name])
+        value = home if name in ("callbacks", "tuning") else getattr(home, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -21,7 +21,7 @@ from kcnn.errors import InputError
 from kcnn.recipes.named import named_recipe
 from kcnn.recipes.recipe import Recipe
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., Any]] = {
     "list": List,
     "show": Show,
     "train": Train,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from kcnn.errors import InputError
 from kcnn.startup import tf
@@ -14,7 +15,7 @@ _WORTH = 10_000_000
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
-def resolve(precision: str | None, macs: int, own: str | None) -> tuple[str, str]:
+def resolve(precision: str | None, macs: int, own: str | None) -> tuple[Any, str]:
     """The policy that a recipe's `precision` means, and why, where that was to be found out.
 
     Args:

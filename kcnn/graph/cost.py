@@ -170,10 +170,11 @@ def _step(layer: keras.Operation, before: _Field) -> _Field:
 
 
 def _widest(fields: list[_Field]) -> _Field:
-    if any(field.size is None for field in fields):
+    sizes = [field.size for field in fields if field.size is not None]
+    if len(sizes) < len(fields):
         return _Field(None, None)
     strides = [field.stride for field in fields if field.stride is not None]
-    return _Field(max(field.size for field in fields), max(strides, default=None))
+    return _Field(max(sizes), max(strides, default=None))
 
 
 def _pair(value: Any) -> tuple[int, ...]:

@@ -107,7 +107,7 @@ def _asked_to_train(call: dict[str, Any]) -> bool:
 def _folds(layer: keras.layers.Layer | None, norm: keras.layers.BatchNormalization) -> bool:
     """Whether `norm` acts on the channels that `layer`, a linear one, gives."""
     # A subclass may compute something else; LoRA and quantisation add weights.
-    if type(layer) not in _kinds() or len(layer.weights) != 1 + layer.use_bias:
+    if layer is None or type(layer) not in _kinds() or len(layer.weights) != 1 + layer.use_bias:
         return False
     rank = norm.input_spec.ndim
     channels_first = getattr(layer, "data_format", "channels_last") == "channels_first"

@@ -26,7 +26,7 @@ def _layer_class() -> type[keras.layers.BatchNormalization]:
     if keras.backend.backend() != "tensorflow":
         return plain
 
-    class Fused(plain):
+    class Fused(plain):  # type: ignore[valid-type, misc] # of the backend that is there
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             if not (training and self.trainable and mask is None and _has_kernel(self, inputs)):
                 return super().call(inputs, training=training, mask=mask)

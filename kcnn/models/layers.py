@@ -12,6 +12,7 @@ from typing import Any
 
 from kcnn.errors import InputError, VanishingError
 from kcnn.models.batchnorm import BatchNormalization
+from kcnn.models.options import Stem
 from kcnn.startup import keras
 
 #: torchvision's and He et al.'s settings (Keras' own defaults are 0.99 and 1e-3).
@@ -65,7 +66,8 @@ def conv(
     if padding == "same" and stride == 1:
         native = "same"
     else:
-        pixels = {"valid": 0, "same": dilation * (kernel - 1) // 2}.get(padding, padding)
+        named: dict[str | int, int | str] = {"valid": 0, "same": dilation * (kernel - 1) // 2}
+        pixels = named.get(padding, padding)
         if pixels:
             x = keras.layers.ZeroPadding2D(pixels, name=f"{name}_pad")(x)
         native = "valid"
@@ -226,7 +228,7 @@ def classifier(
     return keras.Model(inputs, x)
 
 
-def choose_stem(stem: str, input_shape: Sequence[int]) -> str:
+def choose_stem(stem: Stem, input_shape: Sequence[int | None]) -> Stem:
     """ "imagenet" or "cifar": for "auto", by whether the image is above 64 pixels.
 
     Images of any size count as above.

@@ -57,7 +57,7 @@ class Entry:
     @property
     def options(self) -> dict[str, Any]:
         """The builder's options, with this row's defaults."""
-        options = {}
+        options: dict[str, Any] = {}
         for name, parameter in inspect.signature(self.builder).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 options |= {top: _NEUTRAL.get(top) for top in TOP_OPTIONS}
@@ -138,7 +138,7 @@ def register(
             Entry(
                 name=name,
                 builder=builder,
-                input_shape=tuple(input_shape),
+                input_shape=input_shape,
                 classes=classes,
                 paper=paper,
                 parameters=parameters,
@@ -235,6 +235,8 @@ def _import_file(path: Path) -> None:
     if not resolved.is_file():
         raise InputError(f"There is no file {str(path)!r} to import a model from.")
     spec = importlib.util.spec_from_file_location(resolved.stem, resolved)
+    assert spec is not None  # of a .py file there always is one
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
     spec.loader.exec_module(module)

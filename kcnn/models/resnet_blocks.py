@@ -73,7 +73,7 @@ def block_v1(
 
 
 def block_v2(
-    bind: Callable[..., Any],
+    bind: partial[Any],
     x: keras.KerasTensor,
     branch: list[dict[str, int]],
     *,
@@ -123,7 +123,7 @@ def _shortcut(
     project: Callable[..., Any],
     x: keras.KerasTensor,
     source: keras.KerasTensor,
-    shape: tuple[int | None, ...],
+    shape: tuple[Any, ...],
     stride: int,
     shortcut: str,
     name: str,

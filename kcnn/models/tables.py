@@ -41,16 +41,9 @@ def _list_table(task: str, entries: Sequence[registry.Entry]) -> Table:
     table = Table(
         title=f"Networks for {task}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
-    for title, justify in (
-        ("name", "left"),
-        ("input", "left"),
-        ("classes", "right"),
-        ("parameters", "right"),
-        ("MACs", "right"),
-        ("memory", "right"),
-        ("paper", "left"),
-    ):
-        table.add_column(title, justify=justify, no_wrap=True)
+    numbers = ("classes", "parameters", "MACs", "memory")
+    for title in ("name", "input", *numbers, "paper"):
+        table.add_column(title, justify="right" if title in numbers else "left", no_wrap=True)
     for entry in entries:
         parameters, macs = entry.parameters, entry.macs
         if parameters is None or macs is None:

@@ -56,7 +56,7 @@ def vgg(
     """
     checks.lengths(depths=depths, widths=widths)
     inputs, x = layers.image_input(input_shape, preprocessing)
-    shared = {"batchnorm": batchnorm, "use_bias": conv_bias}
+    shared: dict[str, Any] = {"batchnorm": batchnorm, "use_bias": conv_bias}
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
         shortcut = x
         for index in range(1, depth + 1):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from kcnn.errors import InputError
 
@@ -43,9 +43,9 @@ class Range:
                 f"A range goes from a smaller number to a larger one; received {self.low!r} to "
                 f"{self.high!r}. A single value is fixed: NAME=VALUE."
             )
-        if self.scale not in Scale.__args__:
+        if self.scale not in get_args(Scale):
             raise InputError(
-                f"The scale of a range is one of {', '.join(Scale.__args__)}; received "
+                f"The scale of a range is one of {', '.join(get_args(Scale))}; received "
                 f"{self.scale!r}."
             )
         if (self.scale == "log" and self.low <= 0) or (self.scale == "log1m" and self.high >= 1):
@@ -138,7 +138,7 @@ def parse(text: str, before: Domain = None) -> Domain:
         scale = rest[0] if rest else before.scale if isinstance(before, Range) else "linear"
         if len(rest) > 1:
             raise InputError(f"A range is LOW:HIGH or LOW:HIGH:SCALE; received {text!r}.")
-        return Range(_value(low), _value(high), scale)
+        return Range(_value(low), _value(high), cast(Scale, scale))  # Range checks it
     parts = _split(text)
     return Choice(tuple(map(_value, parts))) if len(parts) > 1 else _value(text)
 

@@ -236,19 +236,15 @@ class Recipe:
                 f"One average at a time: received swa_start={self.swa_start} and ema={self.ema}."
             )
 
-    def __eq__(self, other: object) -> bool:
-        """The same fields; whether some of them could be open does not matter."""
+    def __eq__(self, other: object) -> bool:  # whether fields could be open does not matter
         return isinstance(other, Recipe) and self.to_dict() == other.to_dict()
 
     __hash__ = None  # type: ignore[assignment] # options are a dictionary
 
-    def __repr__(self) -> str:
-        """The fields that are not at their defaults."""
-        shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in dataclasses.fields(self)
-            if f.name in ("model", "data") or getattr(self, f.name) not in (f.default, {})
-        ]
+    def __repr__(self) -> str:  # fields that are not at their defaults
+        values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
+        named = [n for n, (value, default) in values.items() if value not in (default, {})]
+        shown = [f"{n}={values[n][0]!r}" for n in dict.fromkeys(["model", "data", *named])]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     @property

@@ -43,7 +43,8 @@ def predict(
     """
     size, paths = _batch_size(run, batch_size), [Path(image) for image in images]
     batches = -(-len(paths) // size)
-    outputs, found = forward(run.model, batches), []
+    outputs = forward(run.model, batches)
+    found: list[Any] = []
     decoded = _decoded(paths, run.model.input_shape[1:], size)
     for batch in progress(decoded, "predicting", batches, console):
         of_batch = paths[len(found) : len(found) + len(batch)]

@@ -55,7 +55,7 @@ def refuse_missing(
             )
 
 
-def extended(path: Path, recipe: Recipe, epochs: int | None) -> int:
+def extended(path: Path, recipe: ResolvedRecipe, epochs: int | None) -> int:
     """How many epochs the run is to have: those of its recipe, or more.
 
     Raises:

@@ -8,6 +8,8 @@ is believed, and no memory taken for it, before length and checksum are right.
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
 import math
 import struct
@@ -59,7 +61,8 @@ def write(path: Path, content: Any) -> None:
     def all_of_it(file: IO[bytes]) -> None:
         checksum = hashlib.sha256()
         start = _NAME + str(VERSION).encode() + b"\n" + _LENGTH.pack(len(head))
-        for part in (start, head, *_chunks(arrays)):
+        parts: Iterator[bytes | memoryview[int]] = itertools.chain((start, head), _chunks(arrays))
+        for part in parts:
             checksum.update(part)
             file.write(part)
         file.write(checksum.digest())
@@ -111,10 +114,10 @@ def _check_sum(path: Path, file: IO[bytes], size: int) -> None:
         raise DamagedError(f"{str(path)!r} is damaged: its checksum does not agree.")
 
 
-def _chunks(arrays: list[np.ndarray]) -> Iterator[memoryview]:
+def _chunks(arrays: list[np.ndarray]) -> Iterator[memoryview[int]]:
     for array in arrays:
         # Types that NumPy does not know, such as bfloat16, have no buffer of their own.
-        data = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for first in range(0, len(data), _CHUNK):
             yield data[first : first + _CHUNK]
 
@@ -122,7 +125,8 @@ def _chunks(arrays: list[np.ndarray]) -> Iterator[memoryview]:
 def _array(file: IO[bytes], row: dict[str, Any]) -> np.ndarray:
     dtype, shape = _dtype(row["dtype"]), tuple(row["shape"])
     values = np.empty(math.prod(shape), dtype)
-    file.readinto(memoryview(values.view(np.uint8)))
+    assert isinstance(file, io.BufferedIOBase)  # a file that was opened in binary mode
+    file.readinto(values.view(np.uint8).data)
     return values.reshape(shape)
 
 

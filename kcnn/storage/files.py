@@ -47,7 +47,7 @@ def put_in_place(path: Path) -> None:
     os.replace(beside(path), path)
 
 
-def replace(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a new version of `path` that is there whole, or not at all, after any death.
 
     Written beside, brought to the disk, put in place; then the directory's entry is, too.
@@ -94,17 +94,18 @@ class Lock:
 
     def __init__(self, directory: Path) -> None:
         self._owner = directory / self.NAME
-        self._descriptor: int | None = os.open(directory, os.O_RDONLY)
+        descriptor = os.open(directory, os.O_RDONLY)
+        self._descriptor: int | None = descriptor
         try:
-            self._take(directory)
+            self._take(directory, descriptor)
             self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         except BaseException:
-            os.close(self._descriptor)
+            os.close(descriptor)
             raise
 
-    def _take(self, directory: Path) -> None:
+    def _take(self, directory: Path, descriptor: int) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
                 f"{str(directory)!r} is being written by {self._holder()}. Wait for it, stop it, "

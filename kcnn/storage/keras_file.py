@@ -114,10 +114,11 @@ def _stored_bytes(member: _Member) -> int:
         while groups:
             group = groups.pop()
             for key in group:
-                hard = isinstance(group.get(key, getlink=True), h5py.HardLink)
-                item = group[key] if hard else None
-                address = hard and h5py.h5o.get_info(item.id).addr
-                if not hard or address in seen:  # a second way makes more of it than there is
+                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                    raise InputError(f"its {_WEIGHTS} has links. {ALLOWED}")
+                item = group[key]
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:  # a second way makes more of it than there is
                     raise InputError(f"its {_WEIGHTS} has links. {ALLOWED}")
                 seen.add(address)
                 if isinstance(item, h5py.Group):
@@ -167,10 +168,11 @@ def _check_node(node: dict[str, Any], stored: int) -> None:
     if "class_name" not in node:
         return  # no object, but arguments of one
     kind, config = node["class_name"], node.get("config")
+    described = config if isinstance(config, dict) else {}
     if kind == "__lambda__":
         raise InputError(CODE)
-    if kind in ("__numpy__", "__tensor__") and not _DTYPE.fullmatch(str(config["dtype"])):
-        raise InputError(f"it has an array of {brief(config['dtype'], 80)!r}. {MADE_UP}")
+    if kind in ("__numpy__", "__tensor__") and not _DTYPE.fullmatch(str(described.get("dtype"))):
+        raise InputError(f"it has an array of {brief(described.get('dtype'), 80)!r}. {MADE_UP}")
     if isinstance(config, dict) and str(node.get("module", "keras")).split(".")[0] == "keras":
         for key, value in config.items():
             large = isinstance(value, int) and value > max(stored, _HARMLESS)

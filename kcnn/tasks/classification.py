@@ -147,11 +147,12 @@ class Classification:
     ) -> ClassEvaluation:
         """Loss and confusion over the batches, in one pass."""
         count = int(batches.cardinality())
-        run, loss, confusion = forward(model, count), 0.0, None
+        run, loss = forward(model, count), 0.0
+        confusion = np.zeros((0, 0), dtype="int64")
         for images, labels in progress(batches, "evaluating", count, console):
             predicted = probabilities(model, run(images))
             truth = _columns(labels.numpy())
-            if confusion is None:
+            if not confusion.size:
                 confusion = np.zeros((truth.shape[1],) * 2, dtype="int64")
             loss += cross_entropy(truth, predicted)
             np.add.at(confusion, (truth.argmax(axis=1), predicted.argmax(axis=1)), 1)
@@ -259,7 +260,8 @@ def _classes_of_stream(problem: StreamProblem, model: keras.Model | None) -> int
     labels = problem.labels
     if labels.shape.rank == 2 and labels.shape[-1] not in (1, None):
         return int(labels.shape[-1])
-    outputs = model.output_shape[-1] if getattr(model, "inputs", None) else None
+    known = model is not None and getattr(model, "inputs", None)
+    outputs = model.output_shape[-1] if model is not None and known else None
     found = 1 + max(survey.largest_label for survey in problem.surveys.values())
     return max(outputs or 0, found, 2)
 

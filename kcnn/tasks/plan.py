@@ -129,6 +129,7 @@ def own_plan(task: Task, model: keras.Model, problem: Problem) -> Plan:
         )
     task.check(model, problem)
     height, width, channels = (a or b for a, b in zip(expected, found, strict=True))
+    assert channels is not None  # data say so
     if height is None or width is None:
         raise InputError(
             f"Neither the model {expected} nor the data {found} says how large images are. Build "

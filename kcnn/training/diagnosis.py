@@ -9,7 +9,7 @@ import numpy as np
 
 from kcnn.devices.memory import memory
 from kcnn.graph.cost import cost
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras
 
 #: Values that the optimiser keeps for each weight.
@@ -41,7 +41,7 @@ def first_layer_not_finite(model: keras.Model, images: Any) -> str | None:
     return None
 
 
-def out_of_memory(model: keras.Model, recipe: Recipe) -> OutOfMemoryError:
+def out_of_memory(model: keras.Model, recipe: ResolvedRecipe) -> OutOfMemoryError:
     """The error for a step that found no memory: batch size, estimate, and what would fit."""
     costs, batch = cost(model), recipe.batch_size
     slots = _SLOTS.get(recipe.optimizer, 2)

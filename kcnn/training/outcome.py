@@ -44,7 +44,7 @@ def result_of(
         "parameters": sum(math.prod(w.shape) for w in model.trainable_weights),
         "device": device_name(),
     }
-    if attempt.averaged:
+    if attempt.averaged and attempt.watchers.swa:
         result["averaged_snapshots"] = attempt.watchers.swa.snapshots
     if test is not None:
         details = test.details(setup.problem.class_names)
@@ -96,7 +96,7 @@ def save(
 
 
 def _save_models(directory: RunDirectory, attempt: Attempt, model: keras.Model) -> None:
-    if attempt.averaged:
+    if attempt.averaged and attempt.watchers.swa:
         kept = model.get_weights()
         model.set_weights(attempt.watchers.swa.raw_weights)
         directory.write_model(model, "model-raw.keras")

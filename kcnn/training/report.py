@@ -11,6 +11,7 @@ from rich.table import Table
 
 from kcnn.devices.names import device_name
 from kcnn.graph.cost import cost
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import versions
 from kcnn.startup import keras
@@ -57,7 +58,7 @@ def changed_versions(console: Console, recorded: Mapping[str, Any]) -> None:
         )
 
 
-def _steps(recipe: Recipe, why_precision: str) -> str:
+def _steps(recipe: ResolvedRecipe, why_precision: str) -> str:
     parts = [f"{recipe.precision}{f' ({why_precision})' if why_precision else ''}"]
     if recipe.steps_per_execution > 1:
         parts.append(f"{recipe.steps_per_execution} in one graph call")
@@ -103,7 +104,7 @@ def _details(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("test_"): v for name, v in result.items() if name.startswith("test_")}
 
 
-def recipe_markdown(recipe: Recipe) -> str:
+def recipe_markdown(recipe: ResolvedRecipe) -> str:
     """The recipe as a Markdown table."""
     lines = ["| field | value |", "|---|---|"]
     lines += [f"| {name} | {_cell(value)} |" for name, value in recipe.to_dict().items()]
@@ -123,7 +124,7 @@ def model_markdown(model: keras.Model) -> str:
     return "\n".join(lines)
 
 
-def hparams(recipe: Recipe) -> dict[str, Any]:
+def hparams(recipe: ResolvedRecipe) -> dict[str, Any]:
     """What HParams compares: model, data, and every field that is not simply off."""
     fields, off = recipe.to_dict(), Recipe().to_dict()
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
@@ -149,7 +150,7 @@ def _images(problem: Problem, plan: Plan) -> str:
     return shape
 
 
-def _recipe_line(recipe: Recipe) -> str:
+def _recipe_line(recipe: ResolvedRecipe) -> str:
     parts = [
         f"{recipe.epochs} epochs of batches of {recipe.batch_size}",
         f"{recipe.optimizer} at {recipe.learning_rate:g}, {recipe.schedule}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras
 from kcnn.training.loop import optimizers
 
@@ -19,7 +19,7 @@ class RateScale(keras.callbacks.Callback):
     """The factor by which retries have lowered the learning rate: a part of the training's state.
 
     Args:
-        recipe: Resolved.
+        recipe: Of the training.
         steps_per_epoch: Of the training.
 
     Attributes:
@@ -27,7 +27,7 @@ class RateScale(keras.callbacks.Callback):
         retries: How many there were.
     """
 
-    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
+    def __init__(self, recipe: ResolvedRecipe, steps_per_epoch: int) -> None:
         super().__init__()
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         self.scale, self.retries = 1.0, 0

@@ -103,12 +103,13 @@ def decide(
         _refuse_options(recipe)
         model = as_functional(model, problem)
     resolved = _resolved(recipe, problem, entry, model)
-    if entry is not None:
-        outputs = task.outputs(problem)
-        decided = plan(task, entry, resolved, problem, outputs)
-    else:
+    if model is not None:
         outputs = model.output_shape[-1]
         decided = own_plan(task, model, problem)
+    else:
+        assert entry is not None
+        outputs = task.outputs(problem)
+        decided = plan(task, entry, resolved, problem, outputs)
     _fill_cache(resolved, problem, decided, console)
     policy, why = precision.resolve(recipe.precision, decided.macs, _policy_of(model))
     fused = recipe.steps_per_execution or per_execution(decided.macs, resolved.batch_size)

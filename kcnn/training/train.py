@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from kcnn import terminal
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.recipe import OnNan, Recipe
 from kcnn.runs import resuming
 from kcnn.runs.directory import Run, RunDirectory, load_run, task_of
 from kcnn.startup import keras
@@ -74,7 +74,7 @@ def resume(
     directory: str | os.PathLike,
     *,
     epochs: int | None = None,
-    on_nan: str | None = None,
+    on_nan: OnNan | None = None,
     model: keras.Model | None = None,
     data: Any = None,
     task: str | Task | None = None,
@@ -111,25 +111,25 @@ def resume(
         finished = (path / "result.json").is_file()
         if finished and epochs in (None, recipe.epochs):
             console.print(f"{path} is finished; --epochs above {recipe.epochs} extends it.")
-            return load_run(path)
+            return load_run(path, task=task)
         resuming.refuse_missing(path, recipe, recorded, model, data)
         extended = resuming.extended(path, recipe, epochs)
-        changes = {"epochs": extended, "on_nan": on_nan or recipe.on_nan}
-        wanted = dataclasses.replace(recipe, **changes)
+        nan: OnNan = on_nan or recipe.on_nan
+        wanted = dataclasses.replace(recipe, epochs=extended, on_nan=nan)
         task = task_of(recorded, task)
         setup = decide(wanted, model=model, data=data, task=task, console=console)
         resuming.refuse_other_data(path, recorded["data"], setup.problem)
         report.changed_versions(console, recorded)
-        directory = RunDirectory(path)
+        written = RunDirectory(path)
 
         def begin() -> None:
             if finished:
-                directory.set_result_aside(recipe.epochs)
+                written.set_result_aside(recipe.epochs)
             if extended != recipe.epochs:
-                _record(directory, setup)
+                _record(written, setup)
 
         with _precision(setup.recipe):
-            return Trainer(setup, directory, console, callbacks, save_model).run(begin)
+            return Trainer(setup, written, console, callbacks, save_model).run(begin)
 
 
 def _record(directory: RunDirectory, setup: Setup) -> None:

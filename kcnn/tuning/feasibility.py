@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from kcnn.devices.memory import available
 from kcnn.errors import InputError
 from kcnn.models import registry
-from kcnn.recipes.defaults import resolve
+from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.recipe import Recipe
 from kcnn.tasks.plan import known_card, plan
 from kcnn.tasks.problem import Problem
@@ -32,7 +32,7 @@ class Feasibility:
         self.task, self.problem = task, problem
         self.memory = available() if memory is None else memory
 
-    def resolved(self, recipe: Recipe) -> Recipe:
+    def resolved(self, recipe: Recipe) -> ResolvedRecipe:
         """The recipe without open fields.
 
         Raises:

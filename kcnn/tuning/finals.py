@@ -69,16 +69,16 @@ class Finals:
     def compared(self, best: Sequence[Trial], data: Any) -> dict[int, tuple[float, ...]]:
         """Train each again with other seeds, the same for all; scores by the trial's number."""
         trials = Trials(self.directory / "repeats", self.task, data, self.options.save_models)
-        found = {}
+        found: dict[int, tuple[float, ...]] = {}
         for trial in best:
-            scores = []
+            scores: list[float] = []
             for index in range(self.options.repeats):
                 seed = trial_seed(self.options.seed, _OTHER_SEEDS + index)
                 number = trial.number * 1000 + index
-                again = Trial(number, trial.values, self.base.epochs, seed)
+                again = Trial(number, trial.values, self.base.epochs or 1, seed)
                 ended = trials.run(again, self.recipe(again))
-                if ended.status == "completed":
-                    scores.append(ended.score(self._ranking))
+                if (score := ended.score(self._ranking)) is not None:
+                    scores.append(score)
             found[trial.number] = tuple(scores)
         self.view.compared(best, found)
         return found

@@ -38,11 +38,13 @@ class _Feasible:
     refusal: Refusal
     rows: Space
     search_seed: int
+    trials: Mapping[str, Any]  #: of KerasTuner's oracles, as is
+    get_space: Callable[[], Any]
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the Gaussian process on few trials
-            response = super().populate_space(trial_id)
+            response = super().populate_space(trial_id)  # type: ignore[misc] # of the oracle
         if response["status"] != "RUNNING":
             return response
         values = quantized(self.rows, response["values"])

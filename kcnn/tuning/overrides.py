@@ -41,7 +41,8 @@ def space_of(
         if not isinstance(domain, Scaled) or entry.options.get(name)
     }
     rows = {n: d for n, d in rows.items() if _known(n, entry)}  # a row may lack what others have
-    if image_shape and image_shape[0] and min(image_shape[:2]) < SMALLEST_TO_CROP:
+    sides = [side for side in (image_shape or ())[:2] if side]
+    if sides and min(sides) < SMALLEST_TO_CROP:
         rows.pop("augment", None)
     given: dict[str, Domain] = {}
     for name, value in (changes or {}).items():
@@ -70,6 +71,8 @@ def space_file(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"There is no file {str(path)!r} with a search space.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # of a .py file there always is one
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = getattr(module, "space", None)

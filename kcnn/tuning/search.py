@@ -211,7 +211,9 @@ class _Search:
 
         data = splits.without_test(self.splits)
         trials = Trials(self.directory, self.task, data, self.options.save_models)
-        asked = oracle(self.options, self.ranking[0], self.space, self._refusal, self.base.epochs)
+        asked = oracle(
+            self.options, self.ranking[0], self.space, self._refusal, self.base.epochs or 1
+        )
         # Workers' trials have been shown.
         with contextlib.nullcontext() if self.options.parallel else self.view.live():
             folder = self.directory / "workers" / role if role else self.directory

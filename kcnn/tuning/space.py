@@ -88,8 +88,10 @@ def _scope(
     if not condition or not searched(rows[condition[0]]):
         return contextlib.nullcontext()
     parent, values = condition
-    encode = _encoder(rows[parent])
-    return hp.conditional_scope(parent, [encode(v) for v in values if v in rows[parent].values])
+    domain = rows[parent]
+    assert isinstance(domain, Choice)  # of the table of conditions
+    encode = _encoder(domain)
+    return hp.conditional_scope(parent, [encode(v) for v in values if v in domain.values])
 
 
 def _encoder(domain: Choice) -> Callable[[Any], Any]:

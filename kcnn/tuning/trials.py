@@ -81,8 +81,8 @@ class Trials:
             raise
         except Exception as error:  # whatever it is, the search goes on without this trial
             seconds = time.monotonic() - started
-            failed = {"status": "failed", "reason": _reason(error), "seconds": seconds}
-            return dataclasses.replace(trial, **failed)
+            reason = _reason(error)
+            return dataclasses.replace(trial, status="failed", reason=reason, seconds=seconds)
         found = {f.name: result[f"validation_{f.name}"] for f in ranking(self.task)}
         if not all(map(math.isfinite, found.values())):
             reason = f"A figure on validation is not finite: {found}."
@@ -99,7 +99,7 @@ class Trials:
 
     def _trained(self, recipe: Recipe, callbacks: Callbacks) -> dict[str, Any]:
         """The result of the run, which is begun, gone on with, or there already."""
-        path = self.directory / recipe.name
+        path = self.directory / str(recipe.name)
         if (result := _read(path / "result.json")) and self._is_result(result):
             return result
         options = {

@@ -90,7 +90,7 @@ class EvaluateEMA(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self._training = False
-        vars(self.model).pop("evaluate", None)
+        self.model.__dict__.pop("evaluate", None)
 
     def _swap_in(self) -> None:
         if self._raw is None:

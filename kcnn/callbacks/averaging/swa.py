@@ -73,6 +73,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     #: To Keras: on JAX, `on_train_batch_end` need not keep training waiting for each step.
     async_safe = True
 
+    _base_rate: float | None  #: when averaging began
+    _validated: dict[str, float]  #: figures of the present mean
+
     def __init__(
         self,
         start: float | int | str = 0.75,
@@ -162,8 +165,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             self._timetable.position = dict(state["position"])
         self._base_rate = state["base_rate"]
         self._validated = dict(state["validated"])
-        reference = {int(i): np.array(x) for i, x in state["reference"].items()}
-        self._statistics.reference = reference
+        self._statistics.reference = {int(i): x for i, x in state["reference"].items()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StochasticWeightAveraging:
         twin = copy.copy(self)  # model and data stay shared
@@ -174,12 +176,11 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         return twin
 
     def _begin_afresh(self) -> None:
-        self._timetable: Timetable | None = None
+        self._timetable: Any = None  # a Timetable, in training
         self._mean = WeightMean()
         self._raw: list[np.ndarray] | None = None
         self._final: list[np.ndarray] | None = None
-        self._base_rate: float | None = None  # when averaging began
-        self._validated: dict[str, float] = {}  # figures of the present mean
+        self._base_rate, self._validated = None, {}
         self._statistics = Statistics()
         self._fit: FitData | None = None
 
@@ -190,20 +191,17 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         model, params = self.model, self.params
         group = model.steps_per_execution
         self._fit = fit_data(model)
-        self._timetable = Timetable(
-            self.start, self.every, params["epochs"], params["steps"], group
-        )
-        refusals.refuse_few_snapshots(self.start, self.every, self.params, group)
+        when = self.start, self.every
+        self._timetable = Timetable(*when, params["epochs"], params["steps"], group)
+        refusals.refuse_few_snapshots(*when, params, group)
         if self.rate is not None:
-            refusals.refuse_rate(model.optimizer, self.rate, self.start, self.every, params)
+            refusals.refuse_rate(model.optimizer, self.rate, *when, params)
         self._check_data(model)
         self._statistics.begin(model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._timetable.begin_epoch(epoch)
-        if self._averages_at_constant_rate():
-            since = self._timetable.epochs_since(epoch)
-            self.model.optimizer.learning_rate = self.rate.constant(self._base_rate, since)
+        self._set_constant_rate(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         # Snapshots of the end of the group before: at its end, JAX lets hooks run at any time.
@@ -212,10 +210,10 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         begun = self._timetable.begun
         if self._timetable.begin_group(batch):
             self._take_snapshot()
-        if self._is_cyclic and self._timetable.begun:
+        if self.rate is not None and self._is_cyclic and self._timetable.begun:
             self.model.optimizer.learning_rate = self.rate.cyclic(*self._timetable.place_in_cycle())
-        elif not begun and self._averages_at_constant_rate():
-            self.model.optimizer.learning_rate = self.rate.constant(self._base_rate, 0)
+        elif not begun:
+            self._set_constant_rate(None)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._needs_steps:
@@ -252,12 +250,14 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     def _needs_steps(self) -> bool:
         return self._is_cyclic or "steps" in (self.start.unit, self.every.unit)
 
-    def _averages_at_constant_rate(self) -> bool:
+    def _set_constant_rate(self, epoch: int | None) -> None:
+        """Where averaging has begun with a constant rate: that of `epoch`, or of its beginning."""
         if self.rate is None or self._is_cyclic or not self._timetable.begun:
-            return False
+            return
         if self._base_rate is None:
             self._base_rate = refusals.rate_of(self.model.optimizer)
-        return True
+        since = 0 if epoch is None else self._timetable.epochs_since(epoch)
+        self.model.optimizer.learning_rate = self.rate.constant(self._base_rate, since)
 
     # What
 

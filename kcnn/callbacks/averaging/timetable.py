@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from kcnn.errors import InputError
 
@@ -26,7 +27,7 @@ class Span:
         return f"{self.number} {self.unit[:-1] if self.number == 1 else self.unit}"
 
 
-def span(option: str, value: object, *, least: int, fraction: bool = False) -> Span:
+def span(option: str, value: Any, *, least: int, fraction: bool = False) -> Span:
     """`value` as a part of training: 5 or "5 epochs", "1200 steps", or a fraction as 0.75.
 
     Raises:
@@ -38,7 +39,7 @@ def span(option: str, value: object, *, least: int, fraction: bool = False) -> S
         found = Span(int(text[1]), f"{text[2]}s")
     elif isinstance(value, Integral) and not isinstance(value, bool):
         found = Span(int(value), "epochs")
-    elif fraction and isinstance(value, Real) and not isinstance(value, bool) and 0 < value < 1:
+    elif fraction and _is_rate(value) and value < 1:
         return Span(float(value), "fraction")
     if found is None or found.number < least:
         forms = "a number of epochs, or of steps as '1200 steps'"
@@ -77,8 +78,8 @@ def snapshots(start: Span, every: Span, epochs: int, steps: int | None, group: i
         return max(0, epochs - begin) // int(every.number)
     if not steps:
         return None
-    begin = start.number if start.unit == "steps" else first_epoch(start, epochs) * steps
-    return max(0, int(epochs * steps - begin)) // max(int(every.number), group)
+    done = start.number if start.unit == "steps" else first_epoch(start, epochs) * steps
+    return max(0, int(epochs * steps - done)) // max(int(every.number), group)
 
 
 class Timetable:
@@ -98,7 +99,7 @@ class Timetable:
         self.start, self.every = start, every
         self.epochs, self.steps, self.group = epochs, steps, group
         #: Where training is: all that changes.
-        self.position: dict[str, int | None] = {
+        self.position: dict[str, Any] = {
             "epoch": 0,
             "before": None,  # steps before this epoch
             "batch": None,  # steps in it before the group that runs
@@ -221,10 +222,10 @@ class Rate:
         (Izmailov et al. 2018, section 3.2.)
         """
         t = ((step - 1) % length + 1) / length
-        return (1.0 - t) * self.high + t * self.low
+        return (1.0 - t) * (self.high or self.low) + t * self.low
 
 
-def rate(learning_rate: object, anneal_epochs: object, anneal: object) -> Rate | None:
+def rate(learning_rate: Any, anneal_epochs: Any, anneal: Any) -> Rate | None:
     """The options of a callback as a `Rate`; None leaves the learning rate alone.
 
     Raises:
@@ -257,6 +258,6 @@ def rate(learning_rate: object, anneal_epochs: object, anneal: object) -> Rate |
     return Rate(float(rates[-1]), high, int(anneal_epochs), anneal)
 
 
-def _is_rate(value: object) -> bool:
+def _is_rate(value: Any) -> bool:
     number = isinstance(value, Real) and not isinstance(value, bool)
     return number and math.isfinite(value) and value > 0

@@ -260,6 +260,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
 
     def _restore(self) -> None:
         found, self._pending = self._pending, None
+        assert found is not None
         Snapshot.restore(self.model, found["variables"])
         for callback, (_, state) in zip(self.callbacks, found["callbacks"], strict=True):
             restore_state(callback, state)

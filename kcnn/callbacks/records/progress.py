@@ -35,8 +35,8 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.console = console or Console()
         self._given = figures
-        self._figures: Sequence[Figure] | None = None  # with the loss, once they are known
-        self._bars: Bars | None = None
+        self._figures: Sequence[Figure] = ()  # with the loss, once they are known
+        self._bars: Any = None  # of rich, in training
         self._done = 0  # epochs
 
     def get_state(self) -> dict[str, int]:
@@ -49,19 +49,10 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         epochs, steps = self.params["epochs"], self.params["steps"]
         self._started, self._shown = time.perf_counter(), 0.0
-        self._figures = None
+        self._figures = ()
         if self._given is not None:
             self._head(self._given)
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self._bars = self._new_bars()
         self._task = self._bars.add_task("training", total=epochs * (steps or 0), figures="")
         self._bars.start()
 
@@ -82,7 +73,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
-        if self._figures is None:
+        if not self._figures:
             self._head([Figure(name) for name in logs if _is_metric(name)])
         names = [f"{part}{figure.name}" for part in ("", "val_") for figure in self._figures]
         self._print(
@@ -99,6 +90,18 @@ class Progress(keras.callbacks.Callback):
         """Remove the bar; also after an exception, which Keras does not report."""
         if self._bars is not None:
             self._bars.stop()
+
+    def _new_bars(self) -> Bars:
+        return Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
 
     def _head(self, figures: Sequence[Figure]) -> None:
         self._figures = [LOSS, *figures]

@@ -112,6 +112,7 @@ def _from_disk(
         except OSError as error:
             raise InputError(_refused(error, folder)) from error
         images = _opened(path, whole)
+        assert images is not None  # it was written above
     return images
 
 

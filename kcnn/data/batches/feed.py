@@ -99,16 +99,17 @@ def training_feed(
     images = source(split.images, image_size, margin(augment), cache)
     device = device or _device(images)
     steps = training_steps(len(split), batch_size, int(seed), start, stop)
+    resident: tuple[tf.Tensor, ...] = ()
     if images.array is None:
-        steps, resident = _reading(steps, images, split.labels), ()
+        steps = _reading(steps, images, split.labels)
     else:
         resident = _resident(images, split.labels, device)
     spec = BatchSpec(
         device=device,
         resident=bool(resident),
-        shape=tuple(images.shape),
+        shape=images.shape,
         dtype=images.dtype,
-        size=tuple(image_size) if split.is_files else None,
+        size=(image_size[0], image_size[1]) if split.is_files and image_size else None,
         crops=crops,
         flips=augment.endswith("flip"),
         mixup=float(mixup),
@@ -150,6 +151,7 @@ def _resident(images: Source, labels: np.ndarray, device: str) -> tuple[tf.Tenso
 
     TensorFlow has no kernel that gathers bytes on a GPU, and keeps int32 in the host's memory.
     """
+    assert images.array is not None
     with tf.device(device):
         is_gpu = "GPU" in device
         pixels = tf.convert_to_tensor(_words(images.array)) if is_gpu else images.tensor()

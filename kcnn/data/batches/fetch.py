@@ -38,9 +38,10 @@ class Source:
         (`tf.constant` makes two: the first is rarely aligned.)
         """
         array = self.array
+        assert array is not None  # of files, a graph asks `fetch`
         if not self.own:
-            array = aligned(self.array.shape, self.array.dtype)
-            array[...] = self.array
+            array, given = aligned(array.shape, array.dtype), array
+            array[...] = given
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
     def fetch(self, indices: tf.Tensor) -> tf.Tensor:
@@ -81,7 +82,8 @@ def source(
             f"cache is {str(cache)!r}, which applies to image files; these images are in memory "
             "already. Leave it out."
         )
-    return Source(images.shape[1:], str(images.dtype), images, images.__getitem__)
+    height, width, channels = images.shape[1:]
+    return Source((height, width, channels), str(images.dtype), images, images.__getitem__)
 
 
 def _source_of_files(
@@ -96,7 +98,8 @@ def _source_of_files(
             "Image files differ in size: pass image_size=(height, width), the input of the "
             "network, to which each is fit."
         )
-    shape = (*(round(margin * side) for side in image_size), 3)
+    height, width = (round(margin * side) for side in image_size)
+    shape = (height, width, 3)
     read = _in_python(_decoder(files, shape))
     if cache is None:
         return Source(shape, "uint8", None, read)

@@ -144,7 +144,8 @@ def statistics(
     if split.is_files and len(split) > limit:
         indices = np.sort(np.random.default_rng(seed).choice(len(split), limit, replace=False))
     read = source(split.images, image_size).read
-    count, mean, squares = 0, 0.0, 0.0  # squares: the sum of squared deviations from the mean
+    count, mean = 0, np.zeros(1)
+    squares = np.zeros(1)  # the sum of squared deviations from the mean
     for first in range(0, len(indices), _CHUNK):
         pixels = read(indices[first : first + _CHUNK]).astype(np.float64)
         pixels = pixels.reshape(-1, pixels.shape[-1])  # (B * H * W, C)

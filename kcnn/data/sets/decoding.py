@@ -89,14 +89,14 @@ def read(source: str | os.PathLike | bytes, channels: int = 3) -> Image.Image:
         raise InputError(
             f"Image files are read with 3 channels (RGB) or 1 (luminance). Received: {channels}."
         )
-    is_bytes = isinstance(source, bytes)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
     try:
-        with open_image(io.BytesIO(source) if is_bytes else Path(source)) as image:
+        with open_image(opened) as image:
             load_pixels(image)
             return _converted(image, "RGB" if channels == 3 else "L")
     except BadImage as error:
         raise InputError(
-            f"{f'{len(source)} bytes' if is_bytes else source}: {error}. "
+            f"{f'{len(source)} bytes' if isinstance(source, bytes) else opened}: {error}. "
             "Images are JPEG, PNG, BMP, GIF or WebP files."
         ) from error
 

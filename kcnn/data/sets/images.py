@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -45,6 +45,9 @@ class ImageFiles:
         if isinstance(index, int | np.integer):
             return self.root / os.fsdecode(self._names[index])
         return ImageFiles(self.root, self._names[index])
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self[index] for index in range(len(self)))
 
     def state(self) -> bytes:
         """SHA-256 of names, sizes and times of change: of what the files hold, unread."""

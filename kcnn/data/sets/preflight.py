@@ -73,7 +73,7 @@ def preflight(
             no training image or an empty split.
     """
     splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    files = [s.images for s in splits.values() if s.is_files]
+    files = [s.files for s in splits.values() if s.files is not None]
     if not files:
         return data
     bad = check_files((path for part in files for path in part), progress=progress)
@@ -86,7 +86,9 @@ def preflight(
     _check_remaining(data, kept)
     return replace(
         data,
-        **kept,
+        train=kept["train"],
+        validation=kept["validation"],
+        test=kept["test"],
         provenance=f"{data.provenance}; {len(bad)} bad files left out",
         fingerprint=_fingerprint_without(data.fingerprint, removed),
     )
@@ -112,7 +114,7 @@ def _verify(image: Image.Image) -> None:
         raise BadImage(f"{BROKEN}: {error}") from error
 
 
-def _looks_complete(path: Path, kind: str) -> bool:
+def _looks_complete(path: Path, kind: str | None) -> bool:
     """Whether a file ends as its format does. JPEG's marker FF D9 never occurs within a scan."""
     if kind == "WEBP":
         return True  # opening has read it all: a part is refused there
@@ -134,10 +136,10 @@ def _bad_files_message(bad: list[tuple[Path, str]], checked: int) -> str:
 
 
 def _without(split: Split, removed: set[Path]) -> Split:
-    if not split.is_files:
+    if (files := split.files) is None:
         return split
-    keep = np.array([path not in removed for path in split.images], dtype=bool)
-    return replace(split, images=split.images[keep], labels=split.labels[keep])
+    keep = np.array([path not in removed for path in files], dtype=np.bool_)
+    return replace(split, images=files[keep], labels=split.labels[keep])
 
 
 def _check_remaining(data: Data, kept: dict[str, Split]) -> None:

@@ -112,7 +112,7 @@ def _from_npz(path: Path, name: str, names: tuple[str, ...] | None, **options: A
             f". Expected: {_KEYS} (x_test and y_test, and class_names, may be left out)."
         )
     if "class_names" in arrays:
-        names = _names_in(arrays["class_names"], path)
+        names = tuple(_names_in(arrays["class_names"], path))
     try:
         data = from_arrays(
             (arrays["x_train"], arrays["y_train"]),

@@ -26,9 +26,20 @@ class Split:
         return len(self.labels)
 
     @property
+    def files(self) -> ImageFiles | None:
+        """The images where they are files; None for arrays."""
+        return self.images if isinstance(self.images, ImageFiles) else None
+
+    @property
     def is_files(self) -> bool:
         """Whether the images are files."""
-        return isinstance(self.images, ImageFiles)
+        return self.files is not None
+
+    @property
+    def array(self) -> np.ndarray:
+        """The images where they are an array (N, H, W, C)."""
+        assert isinstance(self.images, np.ndarray)
+        return self.images
 
     def take(self, indices: np.ndarray) -> "Split":
         """The images at `indices`, (M,) integers, in that order."""
@@ -106,13 +117,13 @@ def from_arrays(
     reason = "from class_names" if class_names is not None else "from the labels of train"
     for key, split in splits.items():
         check_labels_below(split.labels, len(names), key, reason)
-        _check_alike(split.images, splits["train"].images, key)
-    parts = [part for s in splits.values() for part in (s.images, s.labels)]
+        _check_alike(split.array, splits["train"].array, key)
+    parts = [part for s in splits.values() for part in (s.array, s.labels)]
     return divided(
         splits,
         name=name,
         class_names=names,
-        image_shape=splits["train"].images.shape[1:],
+        image_shape=splits["train"].array.shape[1:],
         provenance=f"arrays of {sum(map(len, splits.values()))} images",
         fingerprint=fingerprint(parts),
         validation=validation_size,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from kcnn.data import Feed
 from kcnn.graph.walk import is_keras_own, leaves
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
 from kcnn.tasks.task import Task
 from kcnn.training.loop import optimizers
@@ -36,7 +36,12 @@ class Engine:
     """
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, task: Task, feed: Feed, steps_per_epoch: int
+        self,
+        model: keras.Model,
+        recipe: ResolvedRecipe,
+        task: Task,
+        feed: Feed,
+        steps_per_epoch: int,
     ) -> None:
         self.model, self.feed = model, feed
         self.state = list(model.variables)  # weights, statistics, seeds
@@ -57,7 +62,9 @@ class Engine:
         self.key: tuple | None = None  # under which it is kept, if it is
         self.copy: Callable[[], keras.Model] | None = None
 
-    def restart(self, model: keras.Model, recipe: Recipe, feed: Feed, steps_per_epoch: int) -> None:
+    def restart(
+        self, model: keras.Model, recipe: ResolvedRecipe, feed: Feed, steps_per_epoch: int
+    ) -> None:
         """Begin again, with the weights of `model` and the numbers of `recipe`."""
         if not all(map(is_keras_own, leaves(model))):
             tf.random.set_seed(recipe.seed)  # takes time: Keras' layers hold their own seeds
@@ -76,7 +83,7 @@ class Engine:
     def hand_out(self) -> keras.Model:
         """The trained model, for the caller to keep; the engine stays for the next training."""
         self.feed, self.function.resident = None, ()
-        if self.key is None:
+        if self.key is None or self.copy is None:
             return self.model
         model, self.copy = self.copy(), None  # what builds it holds the data
         copy_state(self.state, list(model.variables))
@@ -98,7 +105,7 @@ def copy_state(source: list[keras.Variable], target: list[keras.Variable]) -> No
 
 def engine(
     model: keras.Model,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     task: Task,
     feed: Feed,
     steps_per_epoch: int,
@@ -108,7 +115,7 @@ def engine(
 
     Args:
         model: The network, with its initial weights.
-        recipe: Resolved.
+        recipe: Of the training.
         task: Loss, metrics and targets.
         feed: Whose batches the engine will take.
         steps_per_epoch: Of the feed.
@@ -132,7 +139,7 @@ def forget() -> None:
     _engines.clear()
 
 
-def _fixed(recipe: Recipe) -> tuple:
+def _fixed(recipe: ResolvedRecipe) -> tuple:
     """What of the recipe a trace fixes, beside the network and the batches."""
     return (
         optimizers.traits(recipe),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
 from kcnn.training.loop.schedules import Rate, learning_rate, swa_steps, warmup_steps
 
@@ -23,6 +23,7 @@ class _Decay:
 
     numbers: tf.Variable
     decays: bool
+    schedule: Rate | None  #: None for a number
 
     def decay(self, variable: tf.Variable, rate: Any) -> None:
         """Take rate x decay x weight away from a weight that is no vector."""
@@ -102,7 +103,7 @@ class RMSprop(_Decay, keras.optimizers.RMSprop):
         super().update_step(gradient, variable, rate)
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def optimizer(recipe: ResolvedRecipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The recipe's optimiser."""
     rate, momentum = learning_rate(recipe, steps_per_epoch), recipe.momentum or 0.0
     make, options = {
@@ -122,7 +123,7 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimize
     return made
 
 
-def traits(recipe: Recipe) -> tuple:
+def traits(recipe: ResolvedRecipe) -> tuple:
     """What of the recipe's optimiser a trace fixes; all else `set_numbers` changes."""
     fixed = recipe.momentum if recipe.optimizer == "rmsprop" else bool(recipe.momentum)
     rated = recipe.warmup or recipe.swa_learning_rate is not None
@@ -131,7 +132,9 @@ def traits(recipe: Recipe) -> tuple:
     return optimizer, fixed, scheduled, recipe.weight_decay > 0, recipe.ema
 
 
-def set_numbers(made: keras.optimizers.Optimizer, recipe: Recipe, steps_per_epoch: int) -> None:
+def set_numbers(
+    made: keras.optimizers.Optimizer, recipe: ResolvedRecipe, steps_per_epoch: int
+) -> None:
     """Give `made` the rates, momentum and decay of a recipe of equal `traits`."""
     made = getattr(made, "inner_optimizer", made)
     made.numbers.assign([recipe.momentum or 0.0, recipe.weight_decay])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras
 
 ops = keras.ops
@@ -86,7 +86,7 @@ def _step(step: Any, steps: Any) -> Any:
     return ops.where(step > ops.ceil(0.5 * steps), late, 1.0)
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate | float:
+def learning_rate(recipe: ResolvedRecipe, steps_per_epoch: int) -> Rate | float:
     """The recipe's learning rate: a schedule, or a number that callbacks may change."""
     swa = swa_steps(recipe, steps_per_epoch)
     if recipe.schedule == "constant" and not warmup_steps(recipe, steps_per_epoch) and not swa:
@@ -100,12 +100,12 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> Rate | float:
     )
 
 
-def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
+def warmup_steps(recipe: ResolvedRecipe, steps_per_epoch: int) -> int:
     """Steps of the recipe's warm-up."""
     return round(recipe.warmup * steps_per_epoch)
 
 
-def swa_steps(recipe: Recipe, steps_per_epoch: int) -> tuple[float, float, float] | None:
+def swa_steps(recipe: ResolvedRecipe, steps_per_epoch: int) -> tuple[float, float, float] | None:
     """Of the recipe's weight averaging, where it has a rate: first step, rate, steps to it."""
     if recipe.swa_learning_rate is None:
         return None
@@ -113,6 +113,6 @@ def swa_steps(recipe: Recipe, steps_per_epoch: int) -> tuple[float, float, float
     return first, recipe.swa_learning_rate, round(recipe.swa_anneal * steps_per_epoch)
 
 
-def swa_epoch(recipe: Recipe) -> int:
+def swa_epoch(recipe: ResolvedRecipe) -> int:
     """Epochs that are done when weight averaging begins."""
-    return round(recipe.swa_start * recipe.epochs)
+    return round((recipe.swa_start or 0.0) * recipe.epochs)

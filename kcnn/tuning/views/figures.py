@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kcnn.figures import Figure
 from kcnn.recipes.domains import Choice, Range, value_text
 from kcnn.tuning.records import Ranking, Trial
 from kcnn.tuning.space import Space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
 _FEWEST, _MANY = 10, 30  # trials, to tell what is important; to believe a good fit of so few points
 _BLUE, _GREY, _RED = "#2563a8", "#9aa0a6", "#c0392b"
@@ -67,12 +68,12 @@ def importance(
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
-    inputs = {
+    places = {
         name: [_position(row, trial.values.get(name, _MISSING)) for trial in trials]
         for name, row in space.searched.items()
     }
-    inputs = {name: places for name, places in inputs.items() if len(set(places)) > 1}
-    names, inputs = list(inputs), np.array(list(inputs.values())).T
+    places = {name: of_name for name, of_name in places.items() if len(set(of_name)) > 1}
+    names, inputs = list(places), np.array(list(places.values())).T
     ranks = np.argsort(np.argsort(costs(trials, ranking[0]), kind="stable"), kind="stable")
     forest = RandomForestRegressor(100, oob_score=True, random_state=0, min_samples_leaf=2)
     target = ranks / max(len(ranks) - 1, 1)
@@ -90,13 +91,13 @@ def _position(row: Range | Choice, value: Any) -> float:
     return -1.0 if value is _MISSING else row.position(value)
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
+def _figure(width: float, height: float) -> Picture:
+    from matplotlib.figure import Figure as Picture
 
-    return Figure((width, height), layout="constrained")
+    return Picture((width, height), layout="constrained")
 
 
-def _scores(space: Space, trials: Sequence[Trial], ranking: Ranking) -> Figure:
+def _scores(space: Space, trials: Sequence[Trial], ranking: Ranking) -> Picture:
     """A panel for each hyperparameter."""
     rows = {n: row for n, row in space.searched.items() if any(n in t.values for t in trials)}
     columns = min(4, len(rows))
@@ -179,7 +180,9 @@ def _range_axis(axes: Axes, row: Range) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{1 - x:.6g}"))
 
 
-def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Figure:
+def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Picture:
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(6.4, 3.6)
     axes = figure.subplots()
     values = costs(done, ranking[0])
@@ -187,7 +190,7 @@ def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Figure:
     axes.scatter(order, values, s=16, color=_GREY, label="each trial", lw=0)
     axes.step(order, np.minimum.accumulate(values), where="post", color=_BLUE, label="best so far")
     axes.set_xlabel("completed trials")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.set_ylabel(f"validation {ranking[0].cost_label}")
     _cost_axis(axes, ranking[0])
     axes.grid(alpha=0.25)
@@ -195,7 +198,7 @@ def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Figure:
     return figure
 
 
-def _importance(space: Space, done: Sequence[Trial], ranking: Ranking) -> Figure:
+def _importance(space: Space, done: Sequence[Trial], ranking: Ranking) -> Picture:
     found, score = importance(space, done, ranking)
     names = sorted(found, key=lambda name: found[name][0])
     figure = _figure(6.4, 0.32 * len(names) + 1.2)

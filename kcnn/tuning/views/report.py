@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -206,7 +206,9 @@ class View:
     def _table(self, rows: int | None) -> Group:
         trials = list(self.trials.values())
         done = sum(trial.status == "completed" for trial in trials)
-        parts = [trials_table(trials, self.space, self.ranking, rows, self.console.width)]
+        parts: list[RenderableType] = [
+            trials_table(trials, self.space, self.ranking, rows, self.console.width)
+        ]
         parts += [Text(self._epoch, style="cyan")] if self._epoch else []
         if self.options.method == "random" and done:
             gain = chance(done + 10) - chance(done)

@@ -1,0 +1,71 @@
+"""What type checkers see of kcnn: the lazy names, with their arguments."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+GOOD = """
+import kcnn
+
+recipe = kcnn.Recipe(model="resnet20", epochs=3, learning_rate=0.1, schedule="cosine")
+data: kcnn.Data = kcnn.load_data("digits")
+model = kcnn.build("resnet34", name="body", input_shape=(None, None, 3), include_top=False)
+count: int = kcnn.card("lenet5").parameters
+names: list[str] = kcnn.list_models("resnet*")
+
+def train() -> float:
+    run = kcnn.train(recipe, verbose=False)
+    return run.test_metrics["loss"] + run.recipe.epochs
+
+@kcnn.register("tiny", input_shape=(8, 8, 1), classes=3)
+def tiny(input_shape: tuple[int, int, int], classes: int = 3) -> object: ...
+
+average = kcnn.callbacks.StochasticWeightAveraging(start=0.75)
+found = kcnn.tune(kcnn.tuning.Options(trials=3))
+try:
+    kcnn.load_run("logs/run")
+except kcnn.InputError as error:
+    print(error)
+"""
+
+BAD = """
+import kcnn
+
+kcnn.Recipe(epochs="five")
+kcnn.Recipe(schedule="steep")
+kcnn.bild("resnet34")
+kcnn.build("resnet34", classes="ten")
+"""
+
+
+def checked(code, path):
+    (path / "program.py").write_text(code)
+    command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "mypy.ini", "program.py"]
+    done = subprocess.run(
+        [*command, "--no-incremental"], cwd=path, capture_output=True, text=True, check=False,
+        env={"MYPYPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
+    return [line for line in done.stdout.splitlines() if ": error:" in line], done
+
+
+@pytest.mark.slow
+def test_a_program(tmp_path):
+    errors, done = checked(GOOD, tmp_path)
+    assert errors == [], done.stdout
+    assert "Success" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_faults_are_seen(tmp_path):
+    errors, _ = checked(BAD, tmp_path)
+    lines = [int(line.split(":")[1]) for line in errors if line.startswith("program.py")]
+    assert lines == [4, 5, 6, 7]
+
+
+def test_the_marker_is_there():
+    assert (ROOT / "kcnn" / "py.typed").is_file()
+    assert "kcnn = py.typed" in (ROOT / "setup.cfg").read_text()
