@@ -46,6 +46,7 @@ class Finals:
         directory: Of the search.
         space: What was searched.
         base: Fields that all trials have in common.
+        epochs: Of the longest trial.
         task: That is to be solved.
         options: Of the search.
         view: What is shown.
@@ -54,6 +55,7 @@ class Finals:
     directory: Path
     space: Space
     base: Recipe
+    epochs: int
     task: Task
     options: Options
     view: View
@@ -75,7 +77,7 @@ class Finals:
             for index in range(self.options.repeats):
                 seed = trial_seed(self.options.seed, _OTHER_SEEDS + index)
                 number = trial.number * 1000 + index
-                again = Trial(number, trial.values, self.base.epochs or 1, seed)
+                again = Trial(number, trial.values, self.epochs, seed)
                 ended = trials.run(again, self.recipe(again))
                 if (score := ended.score(self._ranking)) is not None:
                     scores.append(score)

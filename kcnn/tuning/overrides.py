@@ -41,8 +41,8 @@ def space_of(
         if not isinstance(domain, Scaled) or entry.options.get(name)
     }
     rows = {n: d for n, d in rows.items() if _known(n, entry)}  # a row may lack what others have
-    sides = [side for side in (image_shape or ())[:2] if side]
-    if sides and min(sides) < SMALLEST_TO_CROP:
+    height, width, _ = image_shape or (None, None, 0)
+    if height and width and min(height, width) < SMALLEST_TO_CROP:
         rows.pop("augment", None)
     given: dict[str, Domain] = {}
     for name, value in (changes or {}).items():
@@ -68,8 +68,11 @@ def space_file(path: str | Path) -> dict[str, Any]:
         InputError: No such file, or it has no such mapping.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {str(path)!r} with a search space.")
+    if path.suffix != ".py" or not path.is_file():
+        raise InputError(
+            f"A search space is in a Python file (.py); {str(path)!r} is "
+            f"{'no such file' if path.exists() else 'not there'}."
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None  # of a .py file there always is one
     assert spec.loader is not None

@@ -124,8 +124,11 @@ class _Search:
     view: View
 
     def __post_init__(self) -> None:
+        assert self.base.epochs is not None  # `prepared` has resolved them
+        self.epochs: int = self.base.epochs
         self.refused: dict[str, int] = {}  # combinations that were not tried, by reason
         self.seen: list[Trial] = []
+        self.ranking: Ranking = self.view.ranking  # the first figure is the objective
         self.origin: dict[int, int] = {}  # of trials: the one whose seed they have
 
     @classmethod
@@ -160,11 +163,6 @@ class _Search:
             base = dataclasses.replace(base, data=f"own: {problem.name}")
         view = View(console, options, ranked)
         return cls(options, task, base, space, data, whole, feasibility, view)
-
-    @property
-    def ranking(self) -> Ranking:
-        """The figures that rank trials; the first is the objective."""
-        return self.view.ranking
 
     @property
     def directory(self) -> Path:
@@ -211,9 +209,7 @@ class _Search:
 
         data = splits.without_test(self.splits)
         trials = Trials(self.directory, self.task, data, self.options.save_models)
-        asked = oracle(
-            self.options, self.ranking[0], self.space, self._refusal, self.base.epochs or 1
-        )
+        asked = oracle(self.options, self.ranking[0], self.space, self._refusal, self.epochs)
         # Workers' trials have been shown.
         with contextlib.nullcontext() if self.options.parallel else self.view.live():
             folder = self.directory / "workers" / role if role else self.directory
@@ -270,9 +266,8 @@ class _Search:
         return Found(self.directory, (*ranked, *failed), final.recipe(ranked[0]), {}, None)
 
     def _finals(self) -> finals.Finals:
-        return finals.Finals(
-            self.directory, self.space, self.base, self.task, self.options, self.view
-        )
+        common = self.directory, self.space, self.base, self.epochs, self.task
+        return finals.Finals(*common, self.options, self.view)
 
     def _ranked(self) -> tuple[list[Trial], list[Trial]]:
         """Completed trials, the best first; and those that failed."""

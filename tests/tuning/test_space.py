@@ -175,8 +175,11 @@ class TestOverrides:
             space_of("lenet5", fixed)
 
     def test_files_without_a_space(self, tmp_path):
-        with pytest.raises(kcnn.InputError, match="no file"):
+        with pytest.raises(kcnn.InputError, match="not there"):
             space_file(tmp_path / "none.py")
+        (tmp_path / "space.txt").write_text("space = {}")
+        with pytest.raises(kcnn.InputError, match=r"in a Python file \(\.py\)"):
+            space_file(tmp_path / "space.txt")
         (tmp_path / "empty.py").write_text("spaces = 3\n")
         with pytest.raises(kcnn.InputError, match="is to hold `space`"):
             space_file(tmp_path / "empty.py")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Statistics:
         """Training begins."""
         weights = model.weights
         self.reference = {i: np.array(weights[i]) for i in statistics_of(model)}
+
+    def begin_from(self, reference: Mapping[str, Any]) -> None:
+        """Training goes on: with the values of before it began, by index as text."""
+        self.reference = {int(i): np.array(x) for i, x in reference.items()}
 
     def renew(
         self, model: keras.Model, data: Callable[[], tuple[Any, int | None, int | None]]

@@ -165,7 +165,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             self._timetable.position = dict(state["position"])
         self._base_rate = state["base_rate"]
         self._validated = dict(state["validated"])
-        self._statistics.reference = {int(i): x for i, x in state["reference"].items()}
+        self._statistics.begin_from(state["reference"])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StochasticWeightAveraging:
         twin = copy.copy(self)  # model and data stay shared
