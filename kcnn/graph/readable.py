@@ -69,9 +69,11 @@ class Mixed(keras.utils.PyDataset):
 
 
 def is_arrays(data: Any) -> bool:
+    """Whether `data` are arrays, or a structure of such, in memory."""
     leaves = keras.tree.flatten(data)
     return bool(leaves) and all(hasattr(x, "shape") and hasattr(x, "__array__") for x in leaves)
 
 
 def as_numpy(array: Any) -> np.ndarray:
+    """An array of NumPy's, or of the backend, as NumPy's."""
     return array if isinstance(array, np.ndarray) else keras.ops.convert_to_numpy(array)

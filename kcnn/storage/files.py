@@ -135,6 +135,7 @@ class Lock:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write plain data as a JSON file, in one step: a reader sees all of it, or what was there."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     replace(path, lambda file: file.write(text.encode()))
 

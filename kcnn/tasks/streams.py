@@ -27,6 +27,11 @@ class Survey:
     total: Any = 0.0
     squares: Any = 0.0
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch, on average, rounded up."""
+        return -(-self.images // self.steps)
+
 
 @dataclass(frozen=True, eq=False)
 class StreamProblem:
@@ -57,8 +62,7 @@ class StreamProblem:
 
     @property
     def batch_size(self) -> int:
-        train = self.surveys["train"]
-        return -(-train.images // train.steps)
+        return self.surveys["train"].batch_size
 
     def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (C,) of the training stream."""
@@ -105,7 +109,9 @@ def surveyed(streams: Mapping[str, tf.data.Dataset], recipe: Recipe) -> dict[str
         raise InputError("Epochs are chosen on validation data: give a 'validation' dataset, too.")
     for part, stream in streams.items():
         _check_stream(part, stream)
-    return {part: _survey(part, stream) for part, stream in streams.items()}
+    found = {part: _survey(part, stream) for part, stream in streams.items()}
+    _refuse_batch_size(recipe, found["train"].batch_size)
+    return found
 
 
 def _as_it_is(element: Any, resident: tuple) -> Any:
@@ -143,8 +149,18 @@ def _survey(part: str, stream: tf.data.Dataset) -> Survey:
     return seen
 
 
+def _refuse_batch_size(recipe: Recipe, found: int) -> None:
+    """Its own is what a run has on record that goes on."""
+    if recipe.batch_size not in (None, found):
+        raise InputError(
+            f"batch_size is not applied to a tf.data.Dataset, which is batched already "
+            f"(received batch_size={recipe.batch_size}; it has batches of {found}). Do it in the "
+            f"dataset."
+        )
+
+
 def _refuse_options(recipe: Recipe) -> None:
-    for option, off in (("batch_size", None), ("mixup", 0.0), ("cutmix", 0.0)):
+    for option, off in (("mixup", 0.0), ("cutmix", 0.0)):
         if getattr(recipe, option) != off:
             raise InputError(
                 f"{option} is not applied to a tf.data.Dataset, which is batched already "

@@ -7,6 +7,7 @@ from oracles.bits import assert_same, assert_same_runs
 
 import kcnn
 from kcnn.callbacks.checkpoint.files import newest
+from kcnn.startup import tf
 
 IMAGES, SIZE = 40, 12  # 7 steps an epoch in batches of 6, the last of 4
 BASE = {
@@ -138,3 +139,24 @@ def test_wherever_it_is_broken_off(every, place, wholes, tmp_path):
     ours, theirs = (newest(run / "checkpoints")[1] for run in (path, expected))
     assert_same(ours["variables"], theirs["variables"])
     assert_same(ours["history"], theirs["history"])
+
+
+def test_a_stream_of_ones_own_goes_on(tmp_path):
+    """A `tf.data.Dataset`: its batch size is on record, and no wish of the user's."""
+    rng, numbers = np.random.default_rng(0), np.arange(60) % 4
+    pixels = rng.integers(0, 60, (60, 12, 12, 1)) + 45 * numbers[:, None, None, None]
+    stream = tf.data.Dataset.from_tensor_slices((pixels.astype("uint8"), numbers)).batch(8)
+    data = {"train": stream, "validation": stream}
+    recipe = {"model": "mlp", "options": {"width": 8}, "epochs": 4, "checkpoint_every": "3"}
+    given = {"data": data, "verbose": False}
+    run = kcnn.Recipe(logs=str(tmp_path), name="whole", **recipe)
+    whole = kcnn.train(run, callbacks=[Break()], **given)
+    with pytest.raises(ZeroDivisionError):
+        kcnn.train(
+            kcnn.Recipe(logs=str(tmp_path), name="run", **recipe),
+            callbacks=[Break("on_epoch_begin", 3)], **given,
+        )  # fmt: skip
+    again = kcnn.resume(tmp_path / "run", callbacks=[Break()], **given)
+    assert_same(again.model.get_weights(), whole.model.get_weights())
+    with pytest.raises(kcnn.InputError, match=r"received batch_size=5; it has batches of 8"):
+        kcnn.train(kcnn.Recipe(logs=str(tmp_path), batch_size=5), **given)
