@@ -13,11 +13,18 @@ from tensorboard.util.tensor_util import make_ndarray
 from test_search import DATA, RATES
 
 from kcnn import terminal
+from kcnn.figures import Figure
 from kcnn.tasks.task import find, ranking
 from kcnn.tuning import Options, space_of, tune
 from kcnn.tuning.dashboard import Session
 from kcnn.tuning.records import Trial
-from kcnn.tuning.views.figures import _importance, _scores, draw, importance
+from kcnn.tuning.views.figures import (
+    _best_so_far,
+    _importance,
+    _scores,
+    draw,
+    importance,
+)
 from kcnn.tuning.views.report import View, space_table, trials_table
 
 RANKING = ranking(find("classification"))
@@ -203,3 +210,13 @@ class TestFigures:
         assert (found.directory / "scores.png").is_file()
         content = json.loads((found.directory / "best.json").read_text())
         assert content["recipe"]["learning_rate"] == found.trials[0].values["learning_rate"]
+
+
+def test_a_figure_without_bounds_is_drawn_as_it_is():
+    """One that is above 1, higher the better, has costs below 0: no logarithm of them."""
+    gain = Figure("gain")
+    made = [Trial(n, {"width": 4 + n}, 1, 0, "completed", {"gain": n - 1.0}, 1.0) for n in range(5)]
+    axes = _best_so_far(made, (gain,)).axes[0]
+    assert axes.get_yscale() == "linear"
+    assert list(axes.collections[0].get_offsets()[:, 1]) == [2.0, 1.0, 0.0, -1.0, -2.0]
+    assert _best_so_far(trials(12), RANKING).axes[0].get_yscale() == "log"

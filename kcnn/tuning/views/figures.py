@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,9 @@ def draw(directory: Path, space: Space, trials: Sequence[Trial], ranking: Rankin
 
 
 def costs(trials: Sequence[Trial], objective: Figure) -> np.ndarray:
-    """What is to be low, such as an error; an error of 0 counts as half of the smallest other."""
+    """What is to be low, such as a loss; an error of 0 counts as half of the smallest other."""
     found = np.array([objective.cost(trial.figures[objective.name]) for trial in trials])
-    if not objective.higher_is_better:
+    if not objective.share:
         return found
     positive = found[found > 1e-9]
     return np.maximum(found, positive.min() / 2 if len(positive) else 1e-3)
@@ -113,7 +113,7 @@ def _scores(space: Space, trials: Sequence[Trial], ranking: Ranking) -> Picture:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel(f"validation {ranking[0].cost_label}")
-    _cost_axis(grid[0, 0], ranking[0])
+    _cost_axis(grid[0, 0], ranking[0], heights.values())
     failed = sum(trial.status == "failed" for trial in trials)
     more = f"; ×: {failed} that failed" if failed else ""
     figure.suptitle(f"{len(done)} trials, lower is better{more}; star: the best", fontsize=10)
@@ -192,7 +192,7 @@ def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Picture:
     axes.set_xlabel("completed trials")
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.set_ylabel(f"validation {ranking[0].cost_label}")
-    _cost_axis(axes, ranking[0])
+    _cost_axis(axes, ranking[0], values)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return figure
@@ -216,10 +216,12 @@ def _importance(space: Space, done: Sequence[Trial], ranking: Ranking) -> Pictur
     return figure
 
 
-def _cost_axis(axes: Axes, objective: Figure) -> None:
+def _cost_axis(axes: Axes, objective: Figure, values: Iterable[float]) -> None:
     """Logarithmic: halving the error is the same step everywhere."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    if min(values) <= 0:
+        return  # a figure without bounds has no ratios
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_minor_formatter(NullFormatter())
