@@ -25,7 +25,7 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(kind, images, tmp_path):
     kills.finish(kills.train_arguments(kind, images, tmp_path, "whole", **options))
     arguments = kills.train_arguments(kind, images, tmp_path, "killed", **options)
     course = kills.killed_and_resumed(
-        arguments, tmp_path / "killed", random.Random(kind), kills=2, longest=1.0
+        arguments, tmp_path / "killed", random.Random(kind), kills=2, longest=0.3
     )
     assert course.kills == 2
     assert_same_runs(tmp_path / "killed", tmp_path / "whole")

@@ -94,10 +94,18 @@ def _card_or_error(
         return error
 
 
+#: Methods of a model that say what a training step is.
+_STEP = ("train_step", "compute_loss", "compute_metrics")
+
+
 def as_functional(model: keras.Model, problem: Problem) -> keras.Model:
     """A model of the user's own with its shapes known; one of their own class is wrapped.
 
     The wrapper shares the weights of `model`, which is trained in place all the same.
+
+    Raises:
+        InputError: Neither the model nor the photographs say how large these are; a class with a
+            step of its own as well, which the wrapper would not do.
     """
     shape = problem.image_shape
     if getattr(model, "inputs", None):
@@ -110,6 +118,13 @@ def as_functional(model: keras.Model, problem: Problem) -> keras.Model:
     if isinstance(model, keras.Sequential):
         model.build((None, *shape))
         return model
+    own = [name for name in _STEP if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise InputError(
+            f"The class {type(model).__name__} has a {own[0]} of its own, which a training honours "
+            f"in functional models only: call super().__init__(inputs, outputs) in the class, or "
+            f"train it with its own fit."
+        )
     inputs = keras.Input(shape, name="image")
     return keras.Model(inputs, model(inputs), name=model.name)
 

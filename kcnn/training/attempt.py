@@ -11,7 +11,9 @@ import numpy as np
 from kcnn.callbacks import ExactCheckpoint
 from kcnn.startup import keras, tf
 from kcnn.training import diagnosis
+from kcnn.training.loop import epochs
 from kcnn.training.loop.engine import Engine, engine
+from kcnn.training.network import twin
 from kcnn.training.setup import Setup
 from kcnn.training.watchers import Watchers
 
@@ -22,10 +24,10 @@ class Attempt:
 
     setup: Setup
     checkpoint: ExactCheckpoint  #: where it begins, and what it saves
-    engine: Engine  #: the network and its training function
+    engine: Engine  #: the network and its steps
     watchers: Watchers
     history: dict[str, list[float]] = field(default_factory=dict)  #: figures, one an epoch
-    started: float = 0.0  #: when `fit` began, on the monotonic clock
+    started: float = 0.0  #: when it began, on the monotonic clock
 
     def fit(self) -> None:
         """Train to the end, or to whatever comes first.
@@ -36,19 +38,22 @@ class Attempt:
             KeyboardInterrupt, SystemExit: By SIGINT and SIGTERM, behind a checkpoint.
             OSError: A checkpoint cannot be written.
         """
-        setup, model = self.setup, self.engine.model
+        setup, engine, checkpoint = self.setup, self.engine, self.checkpoint
+        model = engine.model
         self.started = time.monotonic()
         try:
-            with self.checkpoint.on_signals():
-                history = model.fit(
-                    self.engine.feed.steps,
+            with checkpoint.on_signals():
+                history = epochs.fit(
+                    model,
+                    engine.steps,
+                    engine.feed.steps,
                     epochs=setup.recipe.epochs,
-                    initial_epoch=self.checkpoint.initial_epoch,
                     steps_per_epoch=setup.steps,
-                    validation_data=setup.evaluation("validation"),
-                    callbacks=[self.checkpoint, *self.checkpoint.callbacks],
-                    shuffle=False,  # the batches come in their order
-                    verbose=0,
+                    validation=setup.evaluation("validation"),
+                    callbacks=[checkpoint, *checkpoint.callbacks],
+                    start=epochs.Start(
+                        checkpoint.initial_epoch, checkpoint.initial_batch, checkpoint.restore
+                    ),
                 )
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             raise diagnosis.out_of_memory(model, setup.recipe) from error
@@ -77,10 +82,10 @@ def begun(setup: Setup, start: int) -> Engine:
     # takes longer than a short training. Where it can matter, the engine sets it.
     random.seed(recipe.seed)
     np.random.seed(recipe.seed)
-    copy = setup.network if setup.own is None else None
-    model = setup.own if copy is None else copy()
+    own = setup.own
+    copy, model = (setup.network, setup.network()) if own is None else (None, twin(own))
     made = engine(model, recipe, setup.task, setup.feed(start), setup.steps, copy)
-    made.function.step = start
+    made.steps.step = start
     if start:
         build_metrics(made.model)
     return made

@@ -25,10 +25,8 @@ def explain(
 ) -> str:
     """Step, rate and first layer of a loss that was not finite, in words."""
     done = error.step - 1
-    optimizer = attempt.engine.model.optimizer
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    now = optimizer.learning_rate if optimizer.schedule is None else optimizer.schedule(done)
-    text = f"{error} (epoch {done // setup.steps + 1}), at learning rate {float(now):.3g}"
+    now = attempt.engine.update.rate(done)
+    text = f"{error} (epoch {done // setup.steps + 1}), at learning rate {now:.3g}"
     layer = _first_layer(setup, directory, attempt, rate, done)
     return f"{text}; the first layer that gave such values is {layer!r}." if layer else f"{text}."
 
@@ -47,19 +45,18 @@ def _first_layer(
         return None
     again = begun(setup, start) if engine.copy else engine
     again.feed = setup.feed(start)
-    again.function.step, again.function.resident = start, again.feed.resident
-    rate.set_model(again.model)
-    rate.on_train_begin()
+    again.steps.step, again.steps.resident = start, again.feed.resident
+    rate.begin(again.update)
     if found:
-        kinds = ("model", "optimizer")
-        Snapshot.restore(again.model, {kind: found["variables"][kind] for kind in kinds})
+        variables = {kind: v for kind, v in found["variables"].items() if kind != "metrics"}
+        Snapshot.restore(again.model, variables)
     again.model.reset_metrics()
-    steps = iter(again.feed.steps)
+    elements = iter(again.feed.steps)
     try:
-        while again.function.step < done:
-            left = done - again.function.step
-            again.function.run(steps, min(left, setup.recipe.steps_per_execution))
+        while again.steps.step < done:
+            left = done - again.steps.step
+            again.steps.run(elements, min(left, setup.recipe.steps_per_execution))
     except NonFiniteError:  # callbacks that acted meanwhile were not repeated
         return None
-    images, _ = again.feed.batch(next(steps), again.feed.resident)
+    images, _ = again.feed.batch(next(elements), again.feed.resident)
     return diagnosis.first_layer_not_finite(again.model, images)

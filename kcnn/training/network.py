@@ -1,7 +1,8 @@
-"""The network that a recipe trains: built to the data, with raw images going in."""
+"""The network that is trained: the recipe's, with raw images going in, or the user's."""
 
 from __future__ import annotations
 
+from kcnn.graph.walk import is_keras_own
 from kcnn.models.build import build
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
@@ -34,3 +35,14 @@ def build_network(recipe: Recipe, problem: Problem, plan: Plan, outputs: int) ->
         preprocessing=preprocessing,
         **recipe.model_options,
     )
+
+
+def twin(model: keras.Model) -> keras.Model:
+    """The layers of `model` in a model of their own: how `model` is compiled stays as it is.
+
+    One of a class of the user's is given back itself: the class says what a step is, and what it
+    reads there (`self.optimizer`, `self.loss`) has to be the training's.
+    """
+    if not is_keras_own(model):
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras
-from kcnn.training.loop import optimizers
+from kcnn.training.loop.optimizers import Update
 
 Logs = dict[str, Any] | None
 
@@ -32,11 +32,17 @@ class RateScale(keras.callbacks.Callback):
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         self.scale, self.retries = 1.0, 0
         self._applied = 1.0
+        self._update: Update | None = None
 
     @property
     def may_retry(self) -> bool:
         """Whether one more retry is allowed."""
         return self.recipe.on_nan == "retry" and self.retries < MOST
+
+    def begin(self, update: Update) -> None:
+        """Scale the rate of the training whose steps do that update."""
+        self._update, self._applied = update, 1.0
+        self._apply()
 
     def lower(self) -> None:
         """Lower the rate from the next beginning of training on."""
@@ -53,19 +59,14 @@ class RateScale(keras.callbacks.Callback):
         self.retries = max(self.retries, state["retries"])
         self._apply()
 
-    def on_train_begin(self, logs: Logs = None) -> None:
-        self._applied = 1.0
-        self._apply()
-
     def _apply(self) -> None:
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        if optimizer.schedule is not None:  # what no checkpoint holds: a function of the recipe
+        update = self._update
+        assert update is not None, "begin comes first"
+        if update.schedule is not None:  # what no checkpoint holds: a function of the recipe
             rate = self.recipe.learning_rate * self.scale
             recipe = dataclasses.replace(self.recipe, learning_rate=rate)
-            optimizers.set_numbers(optimizer, recipe, self.steps_per_epoch)
+            update.set(recipe, self.steps_per_epoch)
         elif self.scale != self._applied:
-            optimizer.learning_rate = float(
-                keras.ops.convert_to_numpy(optimizer.learning_rate) * self.scale / self._applied
-            )
+            rate = keras.ops.convert_to_numpy(update.optimizer.learning_rate)
+            update.optimizer.learning_rate = float(rate * self.scale / self._applied)
         self._applied = self.scale

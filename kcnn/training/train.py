@@ -42,9 +42,11 @@ def train(
     Args:
         recipe: What to train and how; the default trains LeNet-5 on digits.
         model: A model of the user's own in place of `recipe.model`: images (N, H, W, C) in,
-            probabilities or logits (N, K) out. It is compiled anew, trained in place, and sees
-            the images as they are: normalising them is its own affair. A model of a class of
-            its own is wrapped in a functional one, which shares its weights.
+            probabilities or logits (N, K) out. It is trained in place, and sees the images as
+            they are: normalising them is its own affair. How it is compiled stays as it is; one
+            that is not compiled is, by the task, and so is a functional one of the user's own
+            class, whose `train_step` is what a step does. A model with a `call` of its own is
+            wrapped in a functional one, which shares its weights.
         data: The user's own data in place of `recipe.data`: `kcnn.Data`, a pair (images,
             labels), or a mapping of "train", "validation", "test" to pairs or to batched
             `tf.data.Dataset`s.

@@ -60,10 +60,12 @@ class Trainer:
     def _finished(self, attempt: Attempt) -> Run:
         setup = self.setup
         attempt.choose()
-        trained, steps = attempt.engine.model, attempt.engine.function.step
+        steps = attempt.engine.steps.step
         model = attempt.engine.hand_out()
-        if model is not trained:  # compiled, as the user would expect of a trained one
-            setup.task.compile(model, optimizers.optimizer(setup.recipe, setup.steps))
+        given = setup.own or model
+        # Compiled, as the user would expect of a trained one; how theirs is compiled is theirs.
+        if given is model or not given.compiled:
+            setup.task.compile(given, optimizers.for_use(setup.recipe, given))
         test = None
         if setup.problem.sizes["test"]:
             test = setup.task.evaluate(model, setup.evaluation("test"))
@@ -74,7 +76,7 @@ class Trainer:
             directory=self.directory.path,
             recipe=setup.recipe,
             history=attempt.history,
-            model=model,
+            model=given,
             result=result,
             data=description(setup.problem),
             task=setup.task,
@@ -110,6 +112,7 @@ class Trainer:
     def _attempt(self, rate: RateScale) -> Attempt:
         checkpoint = self._checkpoint()
         engine = begun(self.setup, checkpoint.step)
+        rate.begin(engine.update)
         best = self.directory.best_weights if self.save_model else None
         watchers = Watchers.of(self.setup, self.directory, self.console, engine.model, best)
         checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
@@ -121,7 +124,6 @@ class Trainer:
         return ExactCheckpoint(
             self.directory.checkpoints,
             every=recipe.checkpoint_every or "auto",
-            data="step",
             identity=recipe.identity() | {"data": self.setup.problem.fingerprint},
             older=recipe.older(),
         )

@@ -271,6 +271,14 @@ class TestWhatItTakes:
                 model(toy_arrays()[0][:5]).numpy(), run.model(toy_arrays()[0][:5]).numpy()
             )
 
+    @pytest.mark.parametrize("method", ["train_step", "compute_loss"])
+    def test_a_step_of_its_own_that_could_not_be_done_is_refused(self, method, tmp_path):
+        call = {"call": lambda self, x: x, method: lambda self, *a, **k: None}
+        model = type("Own", (keras.Model,), call)()
+        with pytest.raises(kcnn.InputError, match=f"class Own has a {method} of its own"):
+            kcnn.train(recipe(tmp_path), model=model, data=toy_arrays(), verbose=False)
+        assert not list(tmp_path.iterdir())
+
     def test_logits_are_recognised(self, tmp_path):
         run = kcnn.train(
             recipe(tmp_path, epochs=30, batch_size=8, learning_rate=0.03, augment="none"),

@@ -46,8 +46,11 @@ class ExactCheckpoint(keras.callbacks.Callback):
     (`data="step"`, as `kcnn.data.training_batches(start=checkpoint.step)` gives). `fit` on arrays
     with `shuffle=True` orders them by state that no checkpoint holds: use `shuffle=False`. Within
     an epoch `fit` goes through the steps done again without training; callbacks hear of them,
-    and have their state put back behind. A callback whose state is more than plain data has to
-    have `get_state` and `set_state` (see `kcnn.callbacks.checkpoint.state`).
+    and have their state put back behind. A loop of one's own begins with `initial_batch`: it
+    calls `restore` when the callbacks have heard of the beginning of the epoch.
+
+    A callback whose state is more than plain data has to have `get_state` and `set_state` (see
+    `kcnn.callbacks.checkpoint.state`).
 
     Args:
         directory: Where the files are; made where it is missing.
@@ -94,6 +97,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self.keep, self.data = keep, data
         self.identity, self.older = dict(identity or {}), dict(older or {})
         self._signals = Signals()
+        self._skipping: Skipping | None = None
         self._path: Path | None = None
         self._found: dict[str, Any] | None = None
         self.find()
@@ -110,6 +114,11 @@ class ExactCheckpoint(keras.callbacks.Callback):
         if self._found is None:
             return 0
         return 2**31 if self._found["stopped"] else self._found["epoch"]
+
+    @property
+    def initial_batch(self) -> int:
+        """Steps done in `initial_epoch`: all of them where validation is what comes next."""
+        return self._found["batch"] if self._found else 0
 
     @property
     def step(self) -> int:
@@ -129,6 +138,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self._period.begin(0)
         self._raw: list[Any] | None = None
         self._pending = self._found
+        self._skipping = None
         self.check(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -139,16 +149,9 @@ class ExactCheckpoint(keras.callbacks.Callback):
                 self._save_if_due(boundary=True)
             return
         self._epoch = epoch
-        if epoch != found["epoch"]:
-            raise InputError(
-                f"The checkpoint {str(self._path)!r} goes on in epoch {found['epoch']}; fit begins "
-                f"with epoch {epoch}. Give fit initial_epoch=checkpoint.initial_epoch."
-            )
+        files.refuse_other_epoch(self._path, found, epoch)
         if not found["batch"]:
-            self._restore()
-        else:
-            files.refuse_other_groups(self._path, found, self.model.steps_per_execution)
-            self._skipping = Skipping(self.model, draw=self.data == "epoch")
+            self.restore()
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._pending is None:
@@ -156,8 +159,9 @@ class ExactCheckpoint(keras.callbacks.Callback):
             if batch:
                 self._save_if_due()
         elif batch >= self._pending["batch"]:
-            self._restore()
-            self._skipping.end()
+            self.restore()
+        else:  # `fit`: it begins with the first step
+            self._skip(self._pending)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         steps = self.params.get("steps")
@@ -170,8 +174,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
     def on_test_begin(self, logs: Logs = None) -> None:
         self._keep_raw()
         if self._pending:  # before_validation
-            self._restore()
-            self._skipping.end()
+            self.restore()
             return
         self._metrics = Snapshot.metrics(self.model)
         self._save_if_due(before_validation=True)
@@ -185,7 +188,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self._pending:  # all epochs were done
-            self._restore()
+            self.restore()
             if getattr(self.model.optimizer, "use_ema", False):  # done by fit, too early
                 self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         else:
@@ -226,7 +229,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         except FloatingPointError as error:
             raise NonFiniteError(f"{error} behind step {step}", step + 1) from error
         content = {
-            "training": 1,  # version of what follows
+            "training": files.VERSION,  # of what follows
             "epoch": self._epoch,
             "batch": self._batch,
             "step": step,
@@ -241,12 +244,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         here = self._epoch, self._batch
         archive.write(files.path_of(self.directory, *here), content)
         self._period.saved(step, started)
-        # Those behind are of a course that was given up, or damaged.
-        for place, path in files.files_in(self.directory):
-            if place > here:
-                path.unlink(missing_ok=True)
-        for _, path in files.files_in(self.directory)[: -self.keep]:
-            path.unlink(missing_ok=True)
+        files.keep_last(self.directory, here, self.keep)
 
     def _keep_raw(self) -> None:
         """With Keras' EMA: the weights that training goes on with, before anybody swaps them.
@@ -258,9 +256,18 @@ class ExactCheckpoint(keras.callbacks.Callback):
 
     # Restoring
 
-    def _restore(self) -> None:
+    def _skip(self, found: dict[str, Any]) -> None:
+        """Let `fit` do nothing in its next call of steps."""
+        if self._skipping is None:
+            files.refuse_other_groups(self._path, found, self.model.steps_per_execution)
+            self._skipping = Skipping(self.model, draw=self.data == "epoch")
+        self._skipping.next_call()
+
+    def restore(self) -> None:
+        """Put the training where the checkpoint was; once, with `fit` or a loop under way."""
         found, self._pending = self._pending, None
-        assert found is not None
+        if found is None:
+            raise RuntimeError("restore is for a training that goes on, once, behind its beginning")
         Snapshot.restore(self.model, found["variables"])
         for callback, (_, state) in zip(self.callbacks, found["callbacks"], strict=True):
             restore_state(callback, state)

@@ -16,6 +16,9 @@ from kcnn.storage import archive
 
 _FILE = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
 
+#: Of what a checkpoint holds. In 1 the rate of a schedule of kcnn's was no variable.
+VERSION = 2
+
 
 def path_of(directory: Path, epoch: int, step: int) -> Path:
     """The file of a checkpoint `step` steps into `epoch`."""
@@ -37,8 +40,9 @@ def newest(directory: Path) -> tuple[Path | None, dict[str, Any] | None]:
         except (archive.DamagedError, OSError) as error:
             damaged.append(str(error))
             continue
-        if found.get("training") != 1:
+        if found.get("training") not in (1, VERSION):
             raise InputError(f"{str(path)!r} was written by a newer version of kcnn.")
+        found["variables"]["rated"] = found["training"] > 1
         if damaged:
             warnings.warn(f"{' '.join(damaged)} Training goes on from {path.name}.", stacklevel=3)
         return path, found
@@ -74,6 +78,19 @@ def differences_from(
     return differences
 
 
+def refuse_other_epoch(path: Path | None, found: dict[str, Any], epoch: int) -> None:
+    """Refuse a training that begins with another epoch than the checkpoint.
+
+    Raises:
+        InputError: With both.
+    """
+    if epoch != found["epoch"]:
+        raise InputError(
+            f"The checkpoint {str(path)!r} goes on in epoch {found['epoch']}; fit begins with "
+            f"epoch {epoch}. Give fit initial_epoch=checkpoint.initial_epoch."
+        )
+
+
 def refuse_other_groups(path: Path | None, found: dict[str, Any], group: int) -> None:
     """Refuse a checkpoint within a group of steps.
 
@@ -94,6 +111,15 @@ def files_in(directory: Path) -> list[tuple[tuple[int, int], Path]]:
         return []
     matches = [(_FILE.fullmatch(path.name), path) for path in directory.iterdir()]
     return sorted(((int(m[1]), int(m[2])), path) for m, path in matches if m)
+
+
+def keep_last(directory: Path, newest: tuple[int, int], keep: int) -> None:
+    """Remove all but the last `keep` checkpoints up to the `newest` (epoch, steps in it)."""
+    for place, path in files_in(directory):
+        if place > newest:  # of a course that was given up, or damaged
+            path.unlink(missing_ok=True)
+    for _, path in files_in(directory)[:-keep]:
+        path.unlink(missing_ok=True)
 
 
 def make_writable(directory: Path) -> None:

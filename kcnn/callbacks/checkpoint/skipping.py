@@ -9,9 +9,10 @@ from kcnn.startup import keras
 
 
 class Skipping:
-    """From its making until `end`, the training function of `model` does nothing.
+    """Lets `fit` do nothing in a call of steps; TensorFlow only. Callbacks hear of the steps.
 
-    `fit` looks it up for every call; TensorFlow only. Callbacks hear of the steps.
+    `fit` looks up `model.train_function` for every call. What is put there stays for that call
+    alone, since an exception may end `fit` at any point, and no callback hears of it.
 
     Args:
         model: In `fit`, before the first step.
@@ -20,15 +21,17 @@ class Skipping:
 
     def __init__(self, model: keras.Model, *, draw: bool) -> None:
         self._model, self._draw = model, draw
-        self._function = model.train_function
-        model.train_function = self._skip
+        self._function, self._history = model.train_function, model.history
+
+    def next_call(self) -> None:
+        """Do nothing in the next call."""
+        self._model.train_function = self._skip
 
     def _skip(self, iterator: Any) -> Any:
+        self._model.train_function = self._function
+        if self._model.history is not self._history:  # that `fit` ended before its call
+            return self._function(iterator)
         if self._draw:
             for _ in range(self._model.steps_per_execution):
                 Snapshot.build_metrics(self._model, next(iterator, None))
         return self._model.get_metrics_result()
-
-    def end(self) -> None:
-        """Train again."""
-        self._model.train_function = self._function

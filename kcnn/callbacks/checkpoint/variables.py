@@ -55,10 +55,8 @@ class Snapshot:
     def differences(model: keras.Model, taken: dict[str, Any]) -> list[str]:
         """Where the variables of `model` are not those that were taken, in words."""
         found = []
-        for kind, variables in (
-            ("model", model.variables),
-            ("optimizer", model.optimizer.variables),
-        ):
+        optimizer = _optimizer_variables(model, taken)
+        for kind, variables in (("model", model.variables), ("optimizer", optimizer)):
             values = taken[kind]
             if len(values) != len(variables):
                 found.append(f"{kind}: {len(values)} variables there, {len(variables)} here")
@@ -73,11 +71,13 @@ class Snapshot:
     def restore(model: keras.Model, taken: dict[str, Any]) -> None:
         """Assign what `take` gave.
 
+        A rate that an older version did not keep stays as it is: the schedule sets it.
+
         Raises:
             RuntimeError: Metrics are to be restored that Keras has not built yet.
         """
         pairs = list(zip(model.variables, taken["model"], strict=True))
-        pairs += zip(model.optimizer.variables, taken["optimizer"], strict=True)
+        pairs += zip(_optimizer_variables(model, taken), taken["optimizer"], strict=True)
         if "metrics" in taken:
             if len(model.metrics_variables) != len(taken["metrics"]):
                 raise RuntimeError(
@@ -97,6 +97,15 @@ class Snapshot:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             model.compute_metrics(x, y, model(x, training=False), sample_weight=weight)
             model.reset_metrics()
+
+
+def _optimizer_variables(model: keras.Model, taken: dict[str, Any]) -> list[keras.Variable]:
+    """The optimiser's variables of which there are values."""
+    variables = list(model.optimizer.variables)
+    if taken.get("rated", True) or len(taken["optimizer"]) != len(variables) - 1:
+        return variables
+    rate = getattr(model.optimizer, "inner_optimizer", model.optimizer).learning_rate
+    return [variable for variable in variables if variable is not rate]
 
 
 def _array(value: Any) -> np.ndarray:

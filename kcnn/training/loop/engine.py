@@ -1,4 +1,4 @@
-"""A compiled model with its training function; the next training of the same network reuses it.
+"""A compiled model with its traced steps; the next training of the same network reuses it.
 
 Tracing a training step takes seconds, a short training less. What a trace fixes is in its key: the
 network with its normalisation, how batches are made, the kind of optimiser. Rates, momentum, decay,
@@ -17,7 +17,8 @@ from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
 from kcnn.tasks.task import Task
 from kcnn.training.loop import optimizers
-from kcnn.training.loop.steps import TrainFunction
+from kcnn.training.loop.optimizers import Update
+from kcnn.training.loop.steps import Steps
 
 #: Engines that are kept, the latest used: so many, of networks of so many weights together. Each
 #: keeps its own copy of them and of the state of the optimiser.
@@ -27,11 +28,12 @@ _engines: OrderedDict[tuple, Engine] = OrderedDict()
 
 
 class Engine:
-    """A compiled model that `fit` trains, many steps to a call.
+    """A compiled model, and what its training consists of.
 
     Attributes:
-        model: Compiled; its `train_function` is `function`.
-        function: Makes the batches and runs the steps.
+        model: Compiled.
+        steps: Makes the batches and runs the steps.
+        update: What a step does to the weights.
         feed: Whose batches they are.
     """
 
@@ -48,17 +50,17 @@ class Engine:
         tf.random.set_seed(recipe.seed)  # for layers and callbacks of the user's own
         task.compile(
             model,
-            optimizers.optimizer(recipe, steps_per_epoch),
+            optimizers.optimizer(recipe),
             recipe,
             jit_compile=recipe.jit,
             steps_per_execution=recipe.steps_per_execution,
         )
-        model.optimizer.build(model.trainable_variables)
+        self.update = Update(model, recipe, steps_per_epoch)
         own = model.optimizer.variables  # rate, count, loss scale; slots, which begin at zero
         self._scalars = {v.path: v.numpy() for v in own if len(v.shape) == 0}
         batch = task.batch(feed.batch, recipe)
-        self.function = model.train_function = TrainFunction(model, batch, steps_per_epoch)
-        self.function.resident = feed.resident
+        self.steps = Steps(model, batch, self.update)
+        self.steps.resident = feed.resident
         self.key: tuple | None = None  # under which it is kept, if it is
         self.copy: Callable[[], keras.Model] | None = None
 
@@ -72,17 +74,16 @@ class Engine:
         optimizer = self.model.optimizer
         for variable in optimizer.variables:
             variable.assign(self._scalars.get(variable.path, keras.ops.zeros(variable.shape)))
-        optimizers.set_numbers(optimizer, recipe, steps_per_epoch)
-        self.feed, self.function.resident, self.function.step = feed, feed.resident, 0
-        self.function.steps_per_epoch = steps_per_epoch
+        self.update.set(recipe, steps_per_epoch)
+        self.feed, self.steps.resident, self.steps.step = feed, feed.resident, 0
 
     def serves(self, text: str) -> bool:
         """Whether no callback has compiled the model anew or changed its layers meanwhile."""
-        return self.model.train_function is self.function and described(self.model) == text
+        return self.steps.serves and described(self.model) == text
 
     def hand_out(self) -> keras.Model:
         """The trained model, for the caller to keep; the engine stays for the next training."""
-        self.feed, self.function.resident = None, ()
+        self.feed, self.steps.resident = None, ()
         if self.key is None or self.copy is None:
             return self.model
         model, self.copy = self.copy(), None  # what builds it holds the data

@@ -1,4 +1,4 @@
-"""Keras' optimisers, each variable updated by one kernel, with numbers that a trace does not fix.
+"""Keras' optimisers, and what a step of ours does to their variables.
 
 Keras computes an update from single operations, each of which reads and writes the whole
 variable: for VGG-16's 138 million weights that is memory traffic of its own. TensorFlow has one
@@ -11,136 +11,199 @@ gamma and beta.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
-from kcnn.training.loop.schedules import Rate, learning_rate, swa_steps, warmup_steps
+from kcnn.training.loop.schedules import Rate, learning_rate, numbers_of
 
 
-class _Decay:
-    """Decoupled weight decay, by numbers that are a variable: momentum and decay."""
-
-    numbers: tf.Variable
-    decays: bool
-    schedule: Rate | None  #: None for a number
-
-    def decay(self, variable: tf.Variable, rate: Any) -> None:
-        """Take rate x decay x weight away from a weight that is no vector."""
-        if self.decays and len(variable.shape) > 1:
-            variable.assign_sub(variable * (rate * self.numbers[1]))
-
-
-class SGD(_Decay, keras.optimizers.SGD):
-    """Plain, with momentum, or with Nesterov's."""
-
-    def build(self, variables: list[keras.Variable]) -> None:
-        """Make the momentum of each variable, where there is momentum."""
-        if not self.built:
-            super().build(variables)
-            # A lookup, not the dict: Keras counts variables in a dict as the optimiser's own.
-            pairs = zip(variables, self.momentums, strict=bool(self.momentum))
-            self._momentum_of = {id(v.value): m for v, m in pairs}.__getitem__
-
-    def update_step(self, gradient: Any, variable: tf.Variable, rate: Any) -> None:
-        """One step: v = m v - r g; w += v, or by Nesterov w += m v - r g."""
-        self.decay(variable, rate)
-        gradient = tf.convert_to_tensor(gradient)
-        if not self.momentum:
-            variable.assign_sub(rate * gradient)
-            return
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=self._momentum_of(id(variable)).value.handle,
-            lr=rate,
-            grad=gradient,
-            momentum=self.numbers[0],
-            use_nesterov=self.nesterov,
-        )
-
-
-class Adam(_Decay, keras.optimizers.Adam):
-    """Kingma & Ba 2015; with weight decay it is AdamW."""
-
-    def build(self, variables: list[keras.Variable]) -> None:
-        """Make the two moments of each variable."""
-        if not self.built:
-            keras.optimizers.Optimizer.build(self, variables)
-            slots = self.add_optimizer_variables(variables, ["momentum", "velocity"])
-            own = zip(variables, *slots, strict=True)
-            self._moments_of = {id(v.value): moments for v, *moments in own}.__getitem__
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """One step of all variables."""
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
-        super().apply(grads, trainable_variables)
-
-    def update_step(self, gradient: Any, variable: tf.Variable, rate: Any) -> None:
-        """One step of one variable (algorithm 1, in the order of its section 2's last lines)."""
-        self.decay(variable, rate)
-        momentum, velocity = self._moments_of(id(variable))
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=momentum.value.handle,
-            v=velocity.value.handle,
-            beta1_power=self._powers[0],
-            beta2_power=self._powers[1],
-            lr=rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(gradient),
-        )
-
-
-class RMSprop(_Decay, keras.optimizers.RMSprop):
-    """Keras' own, with this module's weight decay."""
-
-    def update_step(self, gradient: Any, variable: tf.Variable, rate: Any) -> None:
-        """One step of one variable."""
-        self.decay(variable, rate)
-        super().update_step(gradient, variable, rate)
-
-
-def optimizer(recipe: ResolvedRecipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimiser."""
-    rate, momentum = learning_rate(recipe, steps_per_epoch), recipe.momentum or 0.0
+def optimizer(recipe: ResolvedRecipe) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser: an object of Keras' own, with the highest rate of the schedule."""
+    momentum, decay = recipe.momentum or 0.0, recipe.weight_decay
+    kinds = keras.optimizers
     make, options = {
-        "sgd": (SGD, {}),
-        "momentum": (SGD, {"momentum": momentum}),
-        "nesterov": (SGD, {"momentum": momentum, "nesterov": True}),
-        "rmsprop": (RMSprop, {"momentum": momentum}),
-        "adam": (Adam, {}),
-        "adamw": (Adam, {}),
+        "sgd": (kinds.SGD, {}),
+        "momentum": (kinds.SGD, {"momentum": momentum}),
+        "nesterov": (kinds.SGD, {"momentum": momentum, "nesterov": True}),
+        "rmsprop": (kinds.RMSprop, {"momentum": momentum}),
+        "adam": (kinds.Adam, {}),
+        "adamw": (kinds.AdamW, {}),
     }[recipe.optimizer]
     if recipe.ema is not None:
         options |= {"use_ema": True, "ema_momentum": recipe.ema}
-    made = make(rate, **options)
-    made.schedule = rate if isinstance(rate, Rate) else None
-    made.numbers = tf.Variable([momentum, recipe.weight_decay], trainable=False, dtype=tf.float32)
-    made.decays = recipe.weight_decay > 0
+    none = 0.0 if make is kinds.AdamW else None
+    return make(recipe.learning_rate, weight_decay=decay or none, **options)
+
+
+def for_use(recipe: ResolvedRecipe, model: keras.Model) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser, to go on training `model` with in Keras' own `fit`."""
+    made = optimizer(recipe)
+    made.exclude_from_weight_decay(var_list=[v for v in model.weights if len(v.shape) < 2])
     return made
 
 
+class Update:
+    """What a step does to the weights, and to the variables of a compiled model's optimiser.
+
+    The optimiser stays Keras' own. Within `in_place`, which is for the tracing of a step, its
+    `apply` and `update_step` are the ones here. Rates, momentum and decay are variables: a traced
+    step serves other numbers, too.
+
+    Args:
+        model: Compiled with `optimizer(recipe)`.
+        recipe: Of the training.
+        steps_per_epoch: Of the training.
+
+    Attributes:
+        schedule: The learning rate by step; None for a number, which callbacks may change.
+    """
+
+    def __init__(self, model: keras.Model, recipe: ResolvedRecipe, steps_per_epoch: int) -> None:
+        outer = model.optimizer
+        self.optimizer = getattr(outer, "inner_optimizer", outer)
+        variables = model.trainable_variables
+        self.optimizer.exclude_from_weight_decay(var_list=variables)  # it is done here
+        outer.build(variables)
+        rate = learning_rate(recipe, steps_per_epoch)
+        self.schedule = rate if isinstance(rate, Rate) else None
+        self._decays = recipe.weight_decay > 0
+        self._numbers = tf.Variable([0.0, 0.0], trainable=False, dtype=tf.float32)
+        self._slots = self._slots_of(variables)
+        self._own_apply, self._own_step = self.optimizer.apply, self.optimizer.update_step
+        self._expected: float | None = None
+        self.set(recipe, steps_per_epoch)
+
+    def set(self, recipe: ResolvedRecipe, steps_per_epoch: int) -> None:
+        """Take rates, momentum and decay of a recipe of equal `traits`."""
+        optimizer = self.optimizer
+        self._numbers.assign([recipe.momentum or 0.0, recipe.weight_decay])
+        if recipe.momentum:
+            optimizer.momentum = recipe.momentum
+        if self._decays:
+            optimizer.weight_decay = recipe.weight_decay
+        if self.schedule is None:
+            optimizer.learning_rate = recipe.learning_rate
+        else:
+            self.schedule.set(*numbers_of(recipe, steps_per_epoch))
+            self.look_ahead()
+        self._expected = None
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        rate = self.optimizer.learning_rate if self.schedule is None else self.schedule(step)
+        return float(keras.ops.convert_to_numpy(rate))
+
+    def look_ahead(self) -> None:
+        """Let `optimizer.learning_rate` be what the schedule says of the next step."""
+        if self.schedule is not None:
+            self.optimizer.learning_rate.assign(self.schedule(self.optimizer.iterations))
+
+    @contextlib.contextmanager
+    def unchanged_rate(self) -> Iterator[None]:
+        """Within it the schedule alone sets the rate, and so it should be until the next time.
+
+        Raises:
+            InputError: Somebody has set another since the last time.
+        """
+        if self.schedule is None:
+            yield
+            return
+        rate = self.optimizer.learning_rate
+        if self._expected not in (None, now := float(keras.ops.convert_to_numpy(rate))):
+            raise InputError(
+                f"A callback set the learning rate to {now:g}; the recipe's schedule sets it to "
+                f"{self._expected:g} there, and for every step anew. Train with "
+                f"schedule='constant', warmup=0 and without a rate of weight averaging, or without "
+                f"the callback."
+            )
+        yield
+        self._expected = float(keras.ops.convert_to_numpy(rate))
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the optimiser apply gradients as here."""
+        self.optimizer.apply, self.optimizer.update_step = self._apply, self._step
+        try:
+            yield
+        finally:
+            del self.optimizer.apply, self.optimizer.update_step
+
+    def _slots_of(self, variables: Sequence[keras.Variable]) -> dict[int, list[tf.Variable]]:
+        """Of each weight the variables that a kernel updates with it, by the weight's id."""
+        kinds: list[str] = []
+        if isinstance(self.optimizer, keras.optimizers.Adam):
+            kinds = ["momentum", "velocity"]
+        elif isinstance(self.optimizer, keras.optimizers.SGD) and self.optimizer.momentum:
+            kinds = ["momentum"]
+        own = self.optimizer.variables
+        lists = [[v.value for v in own if v.path.endswith(f"_{kind}")] for kind in kinds]
+        if not lists:
+            return {}
+        slots = zip(*lists, strict=True)
+        return {id(v.value): list(s) for v, s in zip(variables, slots, strict=True)}
+
+    def _apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """One step of all variables."""
+        optimizer = self.optimizer
+        rate = self.schedule(optimizer.iterations) if self.schedule else optimizer.learning_rate
+        self._rate = tf.convert_to_tensor(rate)
+        if isinstance(optimizer, keras.optimizers.Adam):
+            step = tf.cast(optimizer.iterations.value + 1, tf.float32)
+            self._powers = tf.pow(optimizer.beta_1, step), tf.pow(optimizer.beta_2, step)
+        self._own_apply(grads, trainable_variables)
+        del self._rate  # of the graph that is traced
+
+    def _step(self, gradient: Any, variable: tf.Variable, _: Any) -> None:
+        """One step of one variable."""
+        optimizer, rate = self.optimizer, self._rate
+        if self._decays and len(variable.shape) > 1:
+            variable.assign_sub(variable * (rate * self._numbers[1]))
+        if isinstance(optimizer, keras.optimizers.RMSprop):
+            self._own_step(gradient, variable, rate)
+            return
+        gradient = tf.convert_to_tensor(gradient)
+        if isinstance(optimizer, keras.optimizers.Adam):
+            self._adam(gradient, variable, rate)
+        elif not self._slots:
+            variable.assign_sub(rate * gradient)
+        else:
+            # v = m v - r g; w += v, or by Nesterov w += m v - r g
+            (momentum,) = self._slots[id(variable)]
+            tf.raw_ops.ResourceApplyKerasMomentum(
+                var=variable.handle,
+                accum=momentum.handle,
+                lr=rate,
+                grad=gradient,
+                momentum=self._numbers[0],
+                use_nesterov=optimizer.nesterov,
+            )
+
+    def _adam(self, gradient: tf.Tensor, variable: tf.Variable, rate: tf.Tensor) -> None:
+        """Kingma & Ba 2015, algorithm 1, in the order of its section 2's last lines."""
+        optimizer = self.optimizer
+        momentum, velocity = self._slots[id(variable)]
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=momentum.handle,
+            v=velocity.handle,
+            beta1_power=self._powers[0],
+            beta2_power=self._powers[1],
+            lr=rate,
+            beta1=optimizer.beta_1,
+            beta2=optimizer.beta_2,
+            epsilon=optimizer.epsilon,
+            grad=gradient,
+        )
+
+
 def traits(recipe: ResolvedRecipe) -> tuple:
-    """What of the recipe's optimiser a trace fixes; all else `set_numbers` changes."""
+    """What of the recipe's optimiser a trace fixes; all else `Update.set` changes."""
     fixed = recipe.momentum if recipe.optimizer == "rmsprop" else bool(recipe.momentum)
     rated = recipe.warmup or recipe.swa_learning_rate is not None
     scheduled = recipe.schedule if recipe.schedule != "constant" else bool(rated)
     optimizer = "adam" if recipe.optimizer == "adamw" else recipe.optimizer
     return optimizer, fixed, scheduled, recipe.weight_decay > 0, recipe.ema
-
-
-def set_numbers(
-    made: keras.optimizers.Optimizer, recipe: ResolvedRecipe, steps_per_epoch: int
-) -> None:
-    """Give `made` the rates, momentum and decay of a recipe of equal `traits`."""
-    made = getattr(made, "inner_optimizer", made)
-    made.numbers.assign([recipe.momentum or 0.0, recipe.weight_decay])
-    if made.schedule is None:
-        made.learning_rate = recipe.learning_rate
-    else:
-        warmup = warmup_steps(recipe, steps_per_epoch)
-        steps, swa = recipe.epochs * steps_per_epoch, swa_steps(recipe, steps_per_epoch)
-        made.schedule.set(recipe.learning_rate, steps, warmup, swa)

@@ -88,15 +88,21 @@ def _step(step: Any, steps: Any) -> Any:
 
 def learning_rate(recipe: ResolvedRecipe, steps_per_epoch: int) -> Rate | float:
     """The recipe's learning rate: a schedule, or a number that callbacks may change."""
-    swa = swa_steps(recipe, steps_per_epoch)
-    if recipe.schedule == "constant" and not warmup_steps(recipe, steps_per_epoch) and not swa:
+    peak, steps, warmup, swa = numbers_of(recipe, steps_per_epoch)
+    if recipe.schedule == "constant" and not warmup and not swa:
         return recipe.learning_rate
-    return Rate(
-        recipe.schedule,
+    return Rate(recipe.schedule, peak, steps, warmup, swa)
+
+
+def numbers_of(
+    recipe: ResolvedRecipe, steps_per_epoch: int
+) -> tuple[float, int, int, tuple[float, float, float] | None]:
+    """What `Rate.set` takes: highest rate, steps, steps of the warm-up, weight averaging."""
+    return (
         recipe.learning_rate,
         recipe.epochs * steps_per_epoch,
         warmup_steps(recipe, steps_per_epoch),
-        swa,
+        swa_steps(recipe, steps_per_epoch),
     )
 
 

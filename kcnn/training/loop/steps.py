@@ -1,8 +1,7 @@
-"""The function that `Model.fit` calls: several training steps in one graph.
+"""Several training steps in one graph.
 
-Keras caches it as `Model.train_function`, which a compiled model may be given; callbacks, metrics,
-validation and everything else stay those of `fit`. What a step computes is `Model.train_step`, on
-a batch that the graph makes for itself (`kcnn.data.batches.feed`).
+What a step computes is `Model.train_step`, on a batch that the graph makes for itself
+(`kcnn.data.batches.feed`), with the update of `kcnn.training.loop.optimizers`.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from kcnn.errors import NonFiniteError
+from kcnn.errors import InputError, NonFiniteError
 from kcnn.startup import keras, tf
+from kcnn.training.loop.optimizers import Update
 
 #: Floating-point operations that one call should hold: a few tenths of a second of two cores.
 #: Then what a call costs beside, one or two milliseconds, does not count, and bars still move.
@@ -34,39 +34,37 @@ def even(fused: int, steps_per_epoch: int) -> int:
     return math.ceil(steps_per_epoch / math.ceil(steps_per_epoch / fused))
 
 
-class TrainFunction:
-    """`steps_per_execution` training steps for each call, never beyond the end of an epoch.
+class Steps:
+    """The training steps of a model, many to a call.
 
     Which steps share a call changes nothing of their results: each is a function of the weights
     and of its own element. Behind a step whose loss is not finite no other is done.
 
     Args:
-        model: Compiled; its `steps_per_execution` says how many steps `fit` expects of a call.
+        model: Compiled.
         batch: `Feed.batch`.
-        steps_per_epoch: After which the loop comes up for validation.
+        update: What a step does to the weights of `model`.
 
     Attributes:
-        resident: `Feed.resident`, to be set before `fit`.
-        step: Steps done, over all epochs; to be set to the feed's `start` before `fit`.
+        resident: `Feed.resident`, to be set before the first step.
+        step: Steps done, over all epochs; to be set to the feed's `start` before the first.
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        batch: Callable[[Any, tuple], tuple],
-        steps_per_epoch: int,
+        self, model: keras.Model, batch: Callable[[Any, tuple], tuple], update: Update
     ) -> None:
-        self.steps_per_epoch = steps_per_epoch
         self.resident: tuple[tf.Tensor, ...] = ()
         self.step = 0
-        self._model = model
+        self._model, self._update = model, update
+        self._compiled = model.optimizer, model.train_function
         step = model.train_step
         if model.jit_compile:
             step = tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)
 
         def several(iterator: Any, count: tf.Tensor, resident: tuple) -> tuple:
             def one(done: tf.Tensor, finite: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                logs = step(batch(iterator.get_next(), resident))
+                with update.in_place():
+                    logs = step(batch(iterator.get_next(), resident))
                 return done + 1, _is_finite(logs)
 
             done, finite = tf.while_loop(
@@ -75,21 +73,33 @@ class TrainFunction:
                 [0, True],
                 parallel_iterations=1,
             )
+            update.look_ahead()
             return model.get_metrics_result(), done, finite
 
         self._several = tf.function(several, autograph=False, reduce_retracing=True)
 
-    def __call__(self, iterator: Any) -> dict[str, tf.Tensor]:
-        left = self.steps_per_epoch - self.step % self.steps_per_epoch
-        return self.run(iterator, min(self._model.steps_per_execution, left))
+    @property
+    def serves(self) -> bool:
+        """Whether the model is compiled as it was: what a trace has fixed still holds."""
+        model = self._model
+        return (model.optimizer, model.train_function) == self._compiled
 
     def run(self, iterator: Any, count: int) -> dict[str, tf.Tensor]:
         """Do `count` steps; the running metrics.
 
         Raises:
             NonFiniteError: The loss of one is not finite; what it did to the weights is done.
+            InputError: A callback has compiled the model anew, or set a rate that the schedule
+                sets.
         """
-        metrics, done, finite = self._several(iterator, tf.constant(count), self.resident)
+        if not self.serves:
+            raise InputError(
+                "A callback compiled the model anew, or made its train_function; kcnn.train goes "
+                "on with the steps that the training began with. Set weights and rates instead, "
+                "or train on in a second run."
+            )
+        with self._update.unchanged_rate():
+            metrics, done, finite = self._several(iterator, tf.constant(count), self.resident)
         self.step += int(done)
         if not finite:
             raise NonFiniteError(f"The loss was not finite in step {self.step}", self.step)

@@ -18,6 +18,7 @@ import kcnn
 from kcnn.callbacks import ExactCheckpoint
 from kcnn.callbacks.checkpoint.files import newest
 from kcnn.callbacks.checkpoint.state import restore_state, state_of
+from kcnn.callbacks.checkpoint.variables import Snapshot
 from kcnn.callbacks.records.guards import Tolerant
 from kcnn.data.batches.order import plain_options
 
@@ -153,6 +154,53 @@ def test_whatever_is_trained(options, tmp_path):
     model, again, _ = run("broken")
     assert_same(whole_state(model), whole_state(expected))
     assert again == history
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end", "on_epoch_end"])
+def test_nothing_stays_on_the_model_whatever_ends_fit(hook, tmp_path):
+    """Another `fit` then trains every step, also where this one ended while it skipped some."""
+    with pytest.raises(Leave):
+        trained(tmp_path, ("on_train_batch_end", 5), every=1)
+    model, data = model_and_data()
+    checkpoint = ExactCheckpoint(tmp_path, every=1)
+    with pytest.raises(Leave):
+        model.fit(data, shuffle=False, callbacks=[checkpoint, At(hook, 1)], verbose=0)
+    skipped = int(model.optimizer.iterations)
+    assert skipped == (STEPS if hook == "on_epoch_end" else 0)
+    model.fit(data, shuffle=False, verbose=0)
+    assert int(model.optimizer.iterations) == skipped + STEPS
+    assert model.train_function.__module__.startswith("keras.")
+    _, whole, _ = trained(tmp_path)  # and the checkpoint is as good as before
+    assert len(whole["loss"]) == 4
+
+
+def test_a_loop_of_ones_own_begins_within_an_epoch(tmp_path):
+    """With `initial_batch` and `restore`, in place of going through the steps done."""
+    with pytest.raises(Leave):
+        trained(tmp_path, ("on_train_batch_end", STEPS + 3), every=1, validation=False)
+    model, data = model_and_data()
+    checkpoint = ExactCheckpoint(tmp_path, every=1)
+    place = checkpoint.initial_epoch, checkpoint.initial_batch, checkpoint.step
+    assert place == (1, 2, STEPS + 2)
+    Snapshot.build_metrics(model, next(iter(data)))
+    calls = keras.callbacks.CallbackList([checkpoint], add_history=True, model=model, epochs=4)
+    calls.on_train_begin()
+    for epoch in range(1, 4):
+        model.reset_metrics()
+        calls.on_epoch_begin(epoch)
+        begin = checkpoint.initial_batch if epoch == 1 else 0
+        if begin:
+            checkpoint.restore()
+        for batch, (x, y) in enumerate(data.skip(begin), begin):
+            calls.on_train_batch_begin(batch)
+            # Keras' step, but for its function: dropout's seeds are variables of the model.
+            model.train_on_batch(x, y, return_dict=True)
+            calls.on_train_batch_end(batch)
+        calls.on_epoch_end(epoch, model.get_metrics_result())
+    whole, _, _ = trained(tmp_path / "whole", validation=False)
+    assert_same(whole_state(model), whole_state(whole))
+    with pytest.raises(RuntimeError, match="once"):
+        checkpoint.restore()
 
 
 def test_a_data_set_that_begins_with_the_step(tmp_path):

@@ -47,7 +47,7 @@ def alone(tmp_path, **fields):
 
 
 def traces(kept):
-    return [e.function._several.experimental_get_tracing_count() for e in kept.values()]
+    return [e.steps._several.experimental_get_tracing_count() for e in kept.values()]
 
 
 def same(ours, theirs):
@@ -234,5 +234,5 @@ def test_few_are_kept(kept, tmp_path, limit, monkeypatch):
         "sigmoid",
         "elu",
     ]  # the latest used
-    held = [e.function.resident for e in kept.values()]
+    held = [e.steps.resident for e in kept.values()]
     assert held == [()] * 2  # not the data

@@ -1,12 +1,17 @@
 """Optimisers against Keras' own, PyTorch's and the textbook; numbers that a trace leaves open."""
 
 import math
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kcnn import train
+from kcnn.errors import InputError
 from kcnn.recipes.defaults import resolve
 from kcnn.recipes.families import OTHERS
 from kcnn.recipes.recipe import Recipe
@@ -23,8 +28,10 @@ def resolved(name, **fields):
     return resolve(recipe, family=OTHERS, images=64, image_shape=(8, 8, 1))
 
 
-def made(name, **fields):
-    return optimizers.optimizer(resolved(name, **fields), STEPS)
+def made(recipe, held, wrap=lambda optimizer: optimizer):
+    """The update of `held` by the recipe's optimiser."""
+    model = SimpleNamespace(optimizer=wrap(optimizers.optimizer(recipe)), trainable_variables=held)
+    return optimizers.Update(model, recipe, STEPS)
 
 
 def variables():
@@ -37,11 +44,13 @@ def gradients(steps):
     return [[rng.normal(size=shape).astype("float32") for shape in SHAPES] for _ in range(steps)]
 
 
-def trajectory(optimizer, steps=6):
-    """The variables after `steps` steps."""
+def trajectory(name, steps=6, **fields):
+    """The variables after `steps` steps of ours."""
     held = variables()
+    update = made(resolved(name, **fields), held)
     for step in gradients(steps):
-        optimizer.apply([tf.constant(g) for g in step], held)
+        with update.in_place():
+            update.optimizer.apply([tf.constant(g) for g in step], held)
     return [v.numpy() for v in held]
 
 
@@ -68,7 +77,10 @@ def close(ours, theirs):
 class TestAgainstKeras:
     @pytest.mark.parametrize("name", NAMES)
     def test_without_decay(self, name):
-        close(trajectory(made(name, weight_decay=0.0)), trajectory(keras_own(name, 0.1, 0.0)))
+        theirs, held = keras_own(name, 0.1, 0.0), variables()
+        for step in gradients(6):
+            theirs.apply([tf.constant(g) for g in step], held)
+        close(trajectory(name, weight_decay=0.0), [v.numpy() for v in held])
 
     @pytest.mark.parametrize("name", NAMES)
     def test_with_decay_of_all_but_vectors(self, name):
@@ -78,20 +90,20 @@ class TestAgainstKeras:
         theirs.exclude_from_weight_decay(var_list=[held[1]])
         for step in gradients(6):
             theirs.apply([tf.constant(g) for g in step], held)
-        close(trajectory(made(name, weight_decay=0.2)), [v.numpy() for v in held])
+        close(trajectory(name, weight_decay=0.2), [v.numpy() for v in held])
 
     @pytest.mark.parametrize("name", ["momentum", "adamw"])
     def test_with_a_schedule(self, name):
         """The rate of a step is that of the steps before it."""
         recipe = {"schedule": "cosine", "warmup": 0.5, "weight_decay": 0.0}
-        ours = made(name, **recipe)
-        rates = [float(ours.schedule(step)) for step in range(6)]
+        update = made(resolved(name, **recipe), variables())
+        rates = [update.rate(step) for step in range(6)]
         theirs, held = keras_own(name, rates[0], 0.0), variables()
         for rate, step in zip(rates, gradients(6), strict=True):
             theirs.learning_rate = rate
             theirs.apply([tf.constant(g) for g in step], held)
         assert len(set(rates)) > 4
-        close(trajectory(ours), [v.numpy() for v in held])
+        close(trajectory(name, **recipe), [v.numpy() for v in held])
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.2])
@@ -119,16 +131,17 @@ def test_against_pytorch(name, decay):
                     tensor.mul_(1 - 0.1 * decay)
         optimizer.step()
     theirs = [tensor.detach().numpy() for tensor in held]
-    for a, b in zip(trajectory(made(name, weight_decay=decay)), theirs, strict=True):
+    for a, b in zip(trajectory(name, weight_decay=decay), theirs, strict=True):
         # Kingma & Ba add epsilon before the bias correction of section 2's end, PyTorch after it.
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
 
 
 def mean_change(name, steps, **fields):
-    optimizer, held = made(name, weight_decay=0.0, **fields), variables()
-    start = held[0].numpy()
+    held = variables()
+    update, start = made(resolved(name, weight_decay=0.0, **fields), held), held[0].numpy()
     for gradient in steps:
-        optimizer.apply([tf.fill(shape, gradient) for shape in SHAPES], held)
+        with update.in_place():
+            update.optimizer.apply([tf.fill(shape, gradient) for shape in SHAPES], held)
     return float((held[0].numpy() - start).mean())
 
 
@@ -153,9 +166,10 @@ def test_updates_by_the_textbook():
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_decay_is_decoupled_and_spares_vectors(name):
     """With zero gradients a kernel shrinks by rate x decay, a vector not at all."""
-    optimizer, held = made(name, weight_decay=0.2), variables()
-    before = [v.numpy() for v in held]
-    optimizer.apply([tf.zeros(shape) for shape in SHAPES], held)
+    held = variables()
+    update, before = made(resolved(name, weight_decay=0.2), held), [v.numpy() for v in held]
+    with update.in_place():
+        update.optimizer.apply([tf.zeros(shape) for shape in SHAPES], held)
     for variable, old in zip(held, before, strict=True):
         shrink = 0.1 * 0.2 if old.ndim > 1 else 0.0
         np.testing.assert_allclose(variable.numpy(), old * (1 - shrink), rtol=1e-6)
@@ -164,8 +178,8 @@ def test_weight_decay_is_decoupled_and_spares_vectors(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_its_variables_are_its_own(name):
     """Neither a weight nor a slot twice: what resets the optimiser resets nothing else."""
-    optimizer, held = made(name), variables()
-    optimizer.build(held)
+    held = variables()
+    optimizer = made(resolved(name), held).optimizer
     slots = {"sgd": 0, "adam": 2, "adamw": 2}.get(name, 1)
     expected = sorted([(), (), *(SHAPES * slots)])
     assert sorted(tuple(v.shape) for v in optimizer.variables) == expected
@@ -184,16 +198,18 @@ class TestNumbersChange:
             momentum=momentum,
         )  # fmt: skip
         assert optimizers.traits(first) == optimizers.traits(other)
-        optimizer, held, traces = optimizers.optimizer(first, STEPS), variables(), []
-        optimizer.build(held)
+        held, traces = variables(), []
+        update = made(first, held)
+        optimizer = update.optimizer
 
         @tf.function
         def step(*gradients):
             traces.append(len(gradients))
-            optimizer.apply(list(gradients), held)
+            with update.in_place():
+                optimizer.apply(list(gradients), held)
 
         step(*map(tf.constant, gradients(1)[0]))
-        optimizers.set_numbers(optimizer, other, STEPS)
+        update.set(other, STEPS)
         for variable in optimizer.variables:
             if len(variable.shape):
                 variable.assign(np.zeros(variable.shape))
@@ -203,7 +219,15 @@ class TestNumbersChange:
         for gradient in gradients(6):
             step(*map(tf.constant, gradient))
         assert len(traces) == 1
-        close([v.numpy() for v in held], trajectory(optimizers.optimizer(other, STEPS)))
+        fresh = variables()
+        again = made(other, fresh)
+        for gradient in gradients(6):
+            with again.in_place():
+                again.optimizer.apply(list(map(tf.constant, gradient)), fresh)
+        close([v.numpy() for v in held], [v.numpy() for v in fresh])
+        told, own = optimizer.get_config(), again.optimizer.get_config()
+        apart = {"name": "", "learning_rate": optimizer.learning_rate.numpy()}  # of the next step
+        assert told | apart == own | apart  # the config tells the truth, too
 
     def test_what_a_trace_fixes_differs(self):
         """Another kind of optimiser, schedule, momentum at all, or decay at all."""
@@ -236,14 +260,19 @@ def one_dense():
 def test_loss_scaling(name):
     """Under float16's loss scaling a finite gradient acts, and an infinite one changes nothing."""
     model = one_dense()
-    inner = made(name, weight_decay=0.1)
-    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
-    optimizer.build(model.trainable_variables)
+    scaled = []
+
+    def wrap(inner):
+        scaled.append(keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0))
+        return scaled[0]
+
+    update = made(resolved(name, weight_decay=0.1), model.trainable_variables, wrap)
 
     @tf.function
     def step(value):
         grads = [tf.fill(v.shape, value) for v in model.trainable_variables]
-        optimizer.apply(grads, model.trainable_variables)
+        with update.in_place():
+            scaled[0].apply(grads, model.trainable_variables)
 
     before = [w.numpy() for w in model.trainable_weights]
     step(tf.constant(math.inf))
@@ -254,3 +283,71 @@ def test_loss_scaling(name):
         (weight.numpy() < old).all()
         for weight, old in zip(model.trainable_weights, before, strict=True)
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_optimiser_is_keras_own(name):
+    """In its class and its methods, before and after steps of ours; the update was ours."""
+    held = variables()
+    update = made(resolved(name, schedule="cosine"), held)
+    optimizer, own = update.optimizer, keras_own(name, 0.1, 0.0)
+    with update.in_place():
+        optimizer.apply([tf.zeros(shape) for shape in SHAPES], held)
+        assert optimizer.update_step == update._step
+    assert type(optimizer) in (type(own), keras.optimizers.AdamW)
+    for method in ("apply", "update_step"):
+        assert method not in vars(optimizer)
+    copy = keras.optimizers.get(keras.optimizers.serialize(optimizer))
+    assert copy.get_config() == optimizer.get_config()
+
+
+@pytest.mark.slow
+def test_a_trained_model_is_loaded_without_kcnn(tmp_path):
+    """Optimiser and schedule, too, in a process that has never heard of kcnn."""
+    recipe = Recipe(epochs=1, logs=str(tmp_path), model="mlp", options={"width": 8}, dropout=0.1)
+    run = train(recipe, verbose=False)
+    assert run.recipe.schedule == "cosine"
+    run.model.save(tmp_path / "trained.keras")
+    code = (
+        "import sys, keras; model = keras.models.load_model(sys.argv[1]); "
+        "print(type(model.optimizer).__module__, model.loss, 'kcnn' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "trained.keras")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[0].startswith("keras.")
+    assert done.stdout.split()[-1] == "False"
+
+
+class TestASchedulesRate:
+    """It is the loop's: `optimizer.learning_rate` shows it, and nobody else sets it."""
+
+    class Sets(keras.callbacks.Callback):
+        def __init__(self, hook):
+            super().__init__()
+            self.seen = []
+            setattr(self, hook, self._act)
+
+        def _act(self, *args, **kwargs):
+            self.seen.append(float(self.model.optimizer.learning_rate))
+            self.model.optimizer.learning_rate = 0.5
+
+    FIELDS = dict(model="mlp", options={"width": 8}, epochs=3, learning_rate=0.25)  # noqa: RUF012
+
+    @pytest.mark.parametrize("hook", ["on_epoch_end", "on_train_batch_begin"])
+    def test_another_rate_is_refused(self, hook, tmp_path):
+        recipe = Recipe(logs=str(tmp_path), schedule="cosine", warmup=0.0, **self.FIELDS)
+        sets = self.Sets(hook)
+        with pytest.raises(InputError, match=r"learning rate to 0\.5; the recipe's schedule"):
+            train(recipe, callbacks=[sets], verbose=False)
+        if hook == "on_epoch_end":  # a third of half a period
+            rate = 0.25 * 0.5 * (1 + math.cos(math.pi / 3))
+            assert sets.seen == [pytest.approx(rate, rel=1e-5)]
+
+    def test_a_constant_one_may_be_set(self, tmp_path):
+        recipe = Recipe(logs=str(tmp_path), schedule="constant", warmup=0.0, **self.FIELDS)
+        sets = self.Sets("on_epoch_end")
+        run = train(recipe, callbacks=[sets], verbose=False)
+        assert sets.seen == [0.25, 0.5, 0.5]
+        assert run.history["learning_rate"] == [0.25, 0.5, 0.5]
