@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kcnn.callbacks.checkpoint import files
 from kcnn.callbacks.checkpoint.period import Period, within_epochs
 from kcnn.callbacks.checkpoint.signals import Signals
 from kcnn.callbacks.checkpoint.skipping import Skipping
-from kcnn.callbacks.checkpoint.state import restore_state, state_of
+from kcnn.callbacks.checkpoint.state import (
+    restore_state,
+    restore_surroundings,
+    state_of,
+    surroundings,
+)
 from kcnn.callbacks.checkpoint.variables import Snapshot
 from kcnn.errors import InputError, NonFiniteError
 from kcnn.startup import keras
@@ -238,8 +240,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
             "identity": self.identity,
             "variables": variables,
             "callbacks": [[type(c).__name__, state_of(c)] for c in self.callbacks],
-            "history": _history(self.model),
-            "random": {"python": random.getstate(), "numpy": np.random.get_state()},
+            **surroundings(self.model),
         }
         here = self._epoch, self._batch
         archive.write(files.path_of(self.directory, *here), content)
@@ -271,9 +272,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         Snapshot.restore(self.model, found["variables"])
         for callback, (_, state) in zip(self.callbacks, found["callbacks"], strict=True):
             restore_state(callback, state)
-        vars(self.model.history).update(found["history"])
-        random.setstate(found["random"]["python"])
-        np.random.set_state(found["random"]["numpy"])
+        restore_surroundings(self.model, found)
         self._batch, self._before = found["batch"], found["step"] - found["batch"]
         self._period.restored(found["step"])
         if found["stopped"]:
@@ -299,8 +298,3 @@ class ExactCheckpoint(keras.callbacks.Callback):
                 f"The checkpoint {str(self._path)!r} is of another training:\n{listed}\n"
                 f"Nothing was changed. Train as before, or choose another directory."
             )
-
-
-def _history(model: keras.Model) -> dict[str, Any]:
-    history = getattr(model, "history", None)
-    return {} if history is None else {"epoch": history.epoch, "history": history.history}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from kcnn.startup import keras
 from kcnn.storage import archive
@@ -37,6 +41,22 @@ def restore_state(callback: keras.callbacks.Callback, state: Any) -> None:
         callback.set_state(state)
     else:
         vars(callback).update(state)
+
+
+def surroundings(model: keras.Model) -> dict[str, Any]:
+    """What belongs to a training of `model` and is in no callback: history and random numbers."""
+    history = getattr(model, "history", None)
+    return {
+        "history": {} if history is None else {"epoch": history.epoch, "history": history.history},
+        "random": {"python": random.getstate(), "numpy": np.random.get_state()},
+    }
+
+
+def restore_surroundings(model: keras.Model, found: Mapping[str, Any]) -> None:
+    """Put what `surroundings` gave back."""
+    vars(model.history).update(found["history"])
+    random.setstate(found["random"]["python"])
+    np.random.set_state(found["random"]["numpy"])
 
 
 def _writers() -> tuple[type, ...]:
