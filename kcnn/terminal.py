@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 def console() -> Console:
@@ -38,6 +37,9 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
 @contextmanager
 def files_bar(console: Console, doing: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar for work on image files; yields what is told how many are done."""
+    # Loaded here: `kcnn list` has no bars, and answers at once.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     bar = Progress(
         TextColumn(f"{doing} image files"),
         BarColumn(),
