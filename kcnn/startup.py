@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 _NOISE = re.compile(
@@ -92,6 +92,26 @@ def _filtered_stderr() -> Iterator[None]:
             caught.seek(0)
             sys.stderr.write(without_noise(caught.read().decode(errors="replace")))
             sys.stderr.flush()
+
+
+def on_first_use(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package whose names load when they are first asked for.
+
+    Args:
+        package: Its name.
+        homes: By name, the module that defines it.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(homes[name]), name)
+        vars(sys.modules[package])[name] = value
+        return value
+
+    return find, lambda: sorted(homes)
 
 
 class _OnFirstUse:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import InputError
+from kcnn.graph.walk import is_model
 from kcnn.startup import keras
 
 
@@ -50,7 +51,7 @@ def fold_batchnorm(model: keras.Model) -> keras.Model:
     def clone(operation: keras.Operation) -> keras.Operation:
         if operation.name in pairs:
             return operation  # not called
-        if _is_model(operation):
+        if is_model(operation):
             return fold_batchnorm(operation)
         changes = _untrained(operation) if type(operation) in _kinds() else {}
         if operation.name in folded:
@@ -63,7 +64,7 @@ def fold_batchnorm(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(plain, clone_function=clone, call_function=call)
     weights = {layer.name: _folded(layer, layers[norm]) for norm, layer in pairs.items()}
     for layer in copy.layers:
-        if layer.weights and not _is_model(layer):
+        if layer.weights and not is_model(layer):
             layer.set_weights(weights.get(layer.name) or layers[layer.name].get_weights())
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # what it computes from its weights
@@ -157,7 +158,3 @@ def _values(variable: keras.Variable | None, default: float = 0.0) -> np.ndarray
 
 def _kinds() -> tuple[type, ...]:
     return keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense
-
-
-def _is_model(operation: keras.Operation) -> bool:
-    return isinstance(operation, keras.Sequential) or hasattr(operation, "operations")

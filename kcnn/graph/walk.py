@@ -14,16 +14,19 @@ def operations(model: keras.Model) -> list[keras.Operation]:
     """
     leaves = []
     for operation in getattr(model, "operations", model.layers):
-        nested = isinstance(operation, keras.Sequential) or hasattr(operation, "operations")
-        leaves += operations(operation) if nested else [operation]
+        leaves += operations(operation) if is_model(operation) else [operation]
     return leaves
+
+
+def is_model(operation: keras.Operation) -> bool:
+    """Whether an operation is a model, nested in another, whose layers can be seen."""
+    return isinstance(operation, keras.Sequential) or hasattr(operation, "operations")
 
 
 def leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """The layers of a model, nested models' in their place."""
     for layer in model.layers:
-        nested = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
-        yield from leaves(layer) if nested else (layer,)
+        yield from leaves(layer) if is_model(layer) else (layer,)
 
 
 def is_keras_own(layer: keras.layers.Layer) -> bool:

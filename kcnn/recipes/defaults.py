@@ -35,6 +35,13 @@ class ResolvedRecipe(Recipe):
         """
         return cls.from_dict(cls.older() | dict(fields))
 
+    @property
+    def slots(self) -> int:
+        """Values that the optimiser keeps for each weight: those of its method, and an average."""
+        kept = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
+        own = kept.get(self.optimizer, 1 + bool(self.momentum))  # rmsprop
+        return own + (self.ema is not None)
+
 
 #: Sides in pixels from which on images are cropped: of 8×8 a crop leaves a half.
 SMALLEST_TO_CROP = 24

@@ -71,8 +71,10 @@ class Problem(Protocol):
     ) -> tf.data.Dataset:
         """Batches (images, targets) of a split, in stored order."""
 
-    def fill_cache(self, recipe: Recipe, size: Size, progress: Callable[[int], None]) -> None:
-        """Decode image files into `recipe.cache`.
+    def fill_cache(
+        self, cache: str, augment: str, size: Size, progress: Callable[[int], None]
+    ) -> None:
+        """Decode image files into a cache, with a margin where `augment` crops.
 
         Raises:
             InputError: The images are no files.

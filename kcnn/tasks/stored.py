@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -120,18 +119,19 @@ class StoredProblem:
             cache=self.cache if self.is_files else None,
         )
 
-    def fill_cache(self, recipe: Recipe, size: Size, progress: Callable[[int], None]) -> None:
-        """Decode the files of all splits into `recipe.cache`."""
+    def fill_cache(
+        self, cache: str, augment: str, size: Size, progress: Callable[[int], None]
+    ) -> None:
+        """Decode the files of all splits into the cache."""
         if not self.is_files:
             raise InputError(
-                f"cache={recipe.cache!r} keeps image files decoded; the data {self.name!r} are no "
+                f"cache={cache!r} keeps image files decoded; the data {self.name!r} are no "
                 f"files. Leave it out."
             )
         done = 0
         for part in filter(self.sizes.get, PARTS):
-            options: dict[str, Any] = {"augment": recipe.augment if part == "train" else "none"}
-            told = _from(done, progress)
-            fill_cache(getattr(self.data, part), size, recipe.cache, progress=told, **options)
+            crops, told = augment if part == "train" else "none", _from(done, progress)
+            fill_cache(getattr(self.data, part), size, cache, augment=crops, progress=told)
             done += self.sizes[part]
 
     def _fit(self, size: Size) -> Size | None:

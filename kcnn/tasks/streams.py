@@ -86,10 +86,12 @@ class StreamProblem:
         """The stream of a split."""
         return self._with(targets, part)
 
-    def fill_cache(self, recipe: Recipe, size: Size, progress: Callable[[int], None]) -> None:
+    def fill_cache(
+        self, cache: str, augment: str, size: Size, progress: Callable[[int], None]
+    ) -> None:
         """Refused: a stream is cached by its own `cache()`."""
         raise InputError(
-            f"cache={recipe.cache!r} keeps image files decoded; the data {self.name!r} are no "
+            f"cache={cache!r} keeps image files decoded; the data {self.name!r} are no "
             f"files. Leave it out."
         )
 

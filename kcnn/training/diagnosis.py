@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,6 @@ from kcnn.devices.memory import memory
 from kcnn.graph.cost import cost
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras
-
-#: Values that the optimiser keeps for each weight.
-_SLOTS: Mapping[str, int] = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1}
 
 
 class OutOfMemoryError(MemoryError):
@@ -44,8 +40,8 @@ def first_layer_not_finite(model: keras.Model, images: Any) -> str | None:
 def out_of_memory(model: keras.Model, recipe: ResolvedRecipe) -> OutOfMemoryError:
     """The error for a step that found no memory: batch size, estimate, and what would fit."""
     costs, batch = cost(model), recipe.batch_size
-    slots = _SLOTS.get(recipe.optimizer, 2)
-    needed, there = costs.training_memory(batch, slots), memory()
+    slots, there = recipe.slots, memory()
+    needed = costs.training_memory(batch, slots)
     fitting = batch // 2
     while fitting > 1 and costs.training_memory(fitting, slots) > 0.8 * there:
         fitting //= 2

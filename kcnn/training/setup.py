@@ -163,7 +163,7 @@ def _fill_cache(recipe: ResolvedRecipe, problem: Problem, plan: Plan, console: C
     if recipe.cache is None:
         return
     with terminal.files_bar(console, "decoding", sum(problem.sizes.values())) as progress:
-        problem.fill_cache(recipe, plan.input_shape[:2], progress)
+        problem.fill_cache(recipe.cache, recipe.augment, plan.input_shape[:2], progress)
 
 
 def _policy_of(model: keras.Model | None) -> str | None:

@@ -114,7 +114,9 @@ class Trainer:
         engine = begun(self.setup, checkpoint.step)
         rate.begin(engine.update)
         best = self.directory.best_weights if self.save_model else None
-        watchers = Watchers.of(self.setup, self.directory, self.console, engine.model, best)
+        watchers = Watchers.of(
+            self.setup, self.directory, self.console, engine.model, best, self.callbacks
+        )
         checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
         return Attempt(self.setup, checkpoint, engine, watchers)
 

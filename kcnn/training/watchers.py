@@ -47,6 +47,7 @@ class Watchers:
         console: Console,
         model: keras.Model,
         best: Path | None,
+        others: Sequence[keras.callbacks.Callback] = (),
     ) -> Watchers:
         """Those that the recipe asks for.
 
@@ -56,6 +57,8 @@ class Watchers:
             console: What is shown goes there.
             model: That is trained.
             best: The file of the best weights; None keeps them in memory alone.
+            others: Of the user's own. Where one of them has a true `writes_hparams`, the row of
+                TensorBoard's HParams tab is its affair.
         """
         task, sizes = setup.task, setup.problem.sizes
         progress = Progress(console, task.figures)
@@ -64,7 +67,11 @@ class Watchers:
             meter=Meter(sizes["train"]),
             progress=progress,
             swa=_averaging(setup),
-            recorders=[*_recorders(setup, directory, console, model), progress, *_stopping(setup)],
+            recorders=[
+                *_recorders(setup, directory, console, model, others),
+                progress,
+                *_stopping(setup),
+            ],
             averages=[EvaluateEMA()] if setup.recipe.ema is not None else [],
         )
 
@@ -93,7 +100,11 @@ def _averaging(setup: Setup) -> StochasticWeightAveraging | None:
 
 
 def _recorders(
-    setup: Setup, directory: RunDirectory, console: Console, model: keras.Model
+    setup: Setup,
+    directory: RunDirectory,
+    console: Console,
+    model: keras.Model,
+    others: Sequence[keras.callbacks.Callback],
 ) -> Callbacks:
     """Logs, whose loss ends no training."""
 
@@ -101,6 +112,7 @@ def _recorders(
         console.print(f"[yellow]{message}[/]")
 
     recipe = setup.recipe
+    row_is_written = any(getattr(other, "writes_hparams", False) for other in others)
     tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
     board = TensorBoard(
         directory.path,
@@ -108,7 +120,7 @@ def _recorders(
             "recipe": report.recipe_markdown(recipe),
             "model": report.model_markdown(model),
         },
-        hparams=report.hparams(recipe),
+        hparams=None if row_is_written else report.hparams(recipe),
         figures=setup.task.figures,
         histogram_freq=int(recipe.histograms),
     )

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kcnn.callbacks.records.hparams import Column, write_columns, write_row
 from kcnn.callbacks.records.tensorboard import write_scalar
 from kcnn.figures import Figure
 from kcnn.recipes.domains import Choice, Range, value_text
 from kcnn.startup import keras, tf
 from kcnn.tuning.space import Space
 
-#: TensorBoard takes the first that it finds of each kind in a run: names are read in order, and it
-#: looks for "tfevents" in them. The domains it takes from any of the runs: all have the same.
-_FIRST = "events.out.tfevents.0000000000.search"
+#: TensorBoard looks for "tfevents" in names. The domains it takes from any of the runs: all have
+#: the same.
+_FILE = "events.out.tfevents.0000000000.search"
 
 
 def write_domains(directory: Path, space: Space, figures: Sequence[Figure]) -> None:
@@ -23,29 +24,22 @@ def write_domains(directory: Path, space: Space, figures: Sequence[Figure]) -> N
     _write(directory, lambda: _config(space, figures))
 
 
-def _metrics(figures: Sequence[Figure]) -> Iterator[tuple[str, str, str, str]]:
-    """Tag, run below the trial's, title (axes stand close beside each other), what it is."""
-    for figure in figures:
+def _columns(figures: Sequence[Figure]) -> Iterator[Column]:
+    for figure in figures:  # titles are short: axes stand close beside each other
         title = f"val {figure.label}"
-        yield f"score/{figure.name}", "", title, "of the weights that were kept"
+        yield Column(f"score/{figure.name}", "", title, "of the weights that were kept")
     first = figures[0]
     text = f"validation {first.label} behind the last epoch"
-    yield f"epoch_{first.name}", "validation", "last epoch", text
+    yield Column(f"epoch_{first.name}", "validation", "last epoch", text)
 
 
 def _config(space: Space, figures: Sequence[Figure]) -> None:
-    from tensorboard.plugins.hparams import api
-
-    rows = [api.HParam(name, _domain(row)) for name, row in space.searched.items()]
-    metrics = [
-        api.Metric(tag, group=group, display_name=title, description=text)
-        for tag, group, title, text in _metrics(figures)
-    ]
-    api.hparams_config(rows, metrics)
+    domains = {name: _domain(row) for name, row in space.searched.items()}
+    write_columns(domains, _columns(figures))
 
 
 class Session(keras.callbacks.Callback):
-    """Write a trial's hyperparameters when its training begins.
+    """Write a trial's hyperparameters when its training begins, in place of the whole recipe's.
 
     Args:
         directory: Of the run.
@@ -53,6 +47,8 @@ class Session(keras.callbacks.Callback):
         figures: What is measured.
         values: Those of the trial; rows that do not count for it are left out.
     """
+
+    writes_hparams = True
 
     def __init__(
         self, directory: Path, space: Space, figures: Sequence[Figure], values: Mapping[str, Any]
@@ -73,11 +69,9 @@ class Session(keras.callbacks.Callback):
         """Nothing to do."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        from tensorboard.plugins.hparams import api
-
         def summaries() -> None:
             _config(self._space, self._figures)
-            api.hparams(self._values, trial_id=self._directory.name)
+            write_row(self._values, self._directory.name)
 
         _write(self._directory, summaries)
 
@@ -115,4 +109,4 @@ def _write(directory: Path, summaries: Any) -> None:
             summaries()
             writer.close()
         (written,) = Path(folder).iterdir()
-        written.replace(directory / _FIRST)
+        written.replace(directory / _FILE)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
-from kcnn.devices.memory import available
+from kcnn.devices.memory import memory
 from kcnn.errors import InputError
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
@@ -14,8 +13,6 @@ from kcnn.tasks.plan import known_card, plan
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.task import Task
 
-#: Values that an optimiser keeps for each weight; Adam's kinds keep two.
-_SLOTS: Mapping[str, int] = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1}
 _SHARE = 0.9  # of the memory; the framework takes the rest
 
 
@@ -25,12 +22,12 @@ class Feasibility:
     Args:
         task: That all trials solve.
         problem: What all trials are trained on.
-        memory: Bytes that a training may take; None: what the device has.
+        limit: Bytes that a training may take; None: what the device has.
     """
 
-    def __init__(self, task: Task, problem: Problem, memory: int | None = None) -> None:
+    def __init__(self, task: Task, problem: Problem, limit: int | None = None) -> None:
         self.task, self.problem = task, problem
-        self.memory = available() if memory is None else memory
+        self.memory = memory() if limit is None else limit
 
     def resolved(self, recipe: Recipe) -> ResolvedRecipe:
         """The recipe without open fields.
@@ -58,7 +55,7 @@ class Feasibility:
             cost = known_card(entry, resolved, shape, outputs).cost
         except InputError as error:
             return str(error)
-        needed = cost.training_memory(resolved.batch_size, _SLOTS.get(resolved.optimizer, 2))
+        needed = cost.training_memory(resolved.batch_size, resolved.slots)
         if needed > _SHARE * self.memory:
             return (
                 f"A batch of {resolved.batch_size} takes about {needed / 2**30:.2f} GiB to train; "

@@ -22,15 +22,15 @@ def whole(data: Any, base: Recipe) -> Any:
     Raises:
         InputError: Data that cannot be trained on.
     """
-    sizes = {"seed": base.seed_of_split}
+    size, seed = base.validation_size, base.seed_of_split
     if data is None:
-        return load_data(base.data, validation=base.validation_size, **sizes)
+        return load_data(base.data, validation=size, seed=seed)
     if isinstance(data, tuple) and len(data) == 2:
         data = {"train": data}
     if isinstance(data, Mapping) and not _streams(data):
         parts = dict(data)
         train = parts.pop("train", None)
-        return from_arrays(train, **parts, validation_size=base.validation_size, **sizes)
+        return from_arrays(train, **parts, validation_size=size, seed=seed)
     return data
 
 

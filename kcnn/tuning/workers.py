@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import socket
@@ -57,9 +56,8 @@ def run(
     fields = dataclasses.asdict(options) | {"space_file": None, "logs": str(directory.parent)}
     fields |= {"name": directory.name, "space": [f"{n}={text}" for n, text in space.items()]}
     (directory / "workers").mkdir(exist_ok=True)
-    text = json.dumps(fields, indent=2)
     crew = _Crew(directory, options)
-    files.replace(crew.task, lambda file: file.write(text.encode()))
+    files.write_json(crew.task, fields)
     try:
         crew.start()
         while crew.watch():

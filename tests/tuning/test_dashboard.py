@@ -43,13 +43,14 @@ def found(tmp_path_factory):
 
 
 def hparams(directory):
-    """HParams' records of a directory's own event files, by tag, in the order they are read."""
+    """HParams' records of a directory's own event files, by tag: one of each."""
     records = {}
     for path in sorted(directory.glob("events*")):
         for event in event_file_loader.EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == metadata.PLUGIN_NAME:
-                    records.setdefault(value.tag, value.metadata.plugin_data.content)
+                    assert value.tag not in records, "two writers: one of them is not shown"
+                    records[value.tag] = value.metadata.plugin_data.content
     return records
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from kcnn.callbacks.records.hparams import Column, write_columns, write_row
 from kcnn.figures import LOSS, Figure
 from kcnn.startup import keras, tf
 
@@ -42,7 +43,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
     ) -> None:
         super().__init__(log_dir=str(log_dir), write_graph=False, **options)
         self.texts = dict(texts or {})
-        self.hparams = {name: _plain(value) for name, value in (hparams or {}).items()}
+        self.hparams = dict(hparams or {})
         self.figures = tuple(figures)
         self._graph = write_graph
 
@@ -60,7 +61,8 @@ class TensorBoard(keras.callbacks.TensorBoard):
             for title, text in self.texts.items():
                 tf.summary.text(title, text, step=0)
             if self.hparams:
-                _write_hparams(self.hparams, self.figures, Path(self.log_dir).name)
+                write_columns(dict.fromkeys(self.hparams), _columns(self.figures))
+                write_row(self.hparams, Path(self.log_dir).name)
         self._run_writer.flush()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -84,27 +86,13 @@ def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
         writer.close()
 
 
-def _columns(figures: Sequence[Figure]) -> list[tuple[str, str, str]]:
-    """Of the HParams table beside the hyperparameters: tag, run below the log_dir, title."""
-    test = [(f"test_{figure.name}", "", f"test {figure.label}") for figure in figures]
+def _columns(figures: Sequence[Figure]) -> list[Column]:
+    test = [Column(f"test_{figure.name}", "", f"test {figure.label}") for figure in figures]
     epochs = [
-        (f"epoch_{figure.name}", "validation", f"validation {figure.label}")
+        Column(f"epoch_{figure.name}", "validation", f"validation {figure.label}")
         for figure in (*figures, LOSS)
     ]
     return test + epochs
-
-
-def _write_hparams(hparams: Mapping[str, Any], figures: Sequence[Figure], trial: str) -> None:
-    from tensorboard.plugins.hparams import api
-
-    api.hparams_config(
-        hparams=[api.HParam(name) for name in hparams],
-        metrics=[
-            api.Metric(tag, group=group, display_name=title)
-            for tag, group, title in _columns(figures)
-        ],
-    )
-    api.hparams(dict(hparams), trial_id=trial)
 
 
 #: Graphs by model: one that is trained again is not traced again.
@@ -125,8 +113,3 @@ def _traced_inference(model: keras.Model) -> Any:
         return model(inputs if len(inputs) > 1 else inputs[0], training=False)
 
     return inference.get_concrete_function().graph
-
-
-def _plain(value: Any) -> Any:
-    """HParams takes numbers, strings and booleans."""
-    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -23,6 +23,7 @@ import PIL
 
 from kcnn.data.sets.arrays import aligned
 from kcnn.data.sets.images import ImageFiles
+from kcnn.devices.memory import host_memory
 from kcnn.errors import InputError
 from kcnn.storage.files import beside, check_space, put_in_place
 
@@ -71,11 +72,11 @@ def cached(
 
 def _room(count: int, shape: tuple[int, int, int]) -> np.ndarray:
     needed = count * int(np.prod(shape))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = host_memory()
     if needed > memory:
         raise InputError(
             f"cache is 'memory', but {count} images of {shape[0]}×{shape[1]} take "
-            f"{needed / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB. Name a folder to "
+            f"{needed / 1e9:.1f} GB, and there are {memory / 1e9:.1f} GB. Name a folder to "
             "cache them on disk."
         )
     return aligned((count, *shape), np.uint8)

@@ -83,7 +83,8 @@ class Engine:
 
     def hand_out(self) -> keras.Model:
         """The trained model, for the caller to keep; the engine stays for the next training."""
-        self.feed, self.steps.resident = None, ()
+        self.steps.resident = ()
+        del self.feed  # it holds the data
         if self.key is None or self.copy is None:
             return self.model
         model, self.copy = self.copy(), None  # what builds it holds the data

@@ -186,6 +186,18 @@ def test_its_variables_are_its_own(name):
     assert not {id(v) for v in optimizer.variables} & {id(v) for v in held}
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [*((name, fields) for name in NAMES for fields in ({}, {"ema": 0.9})),
+     ("momentum", {"momentum": 0.5}), ("rmsprop", {"momentum": 0.5})],
+)  # fmt: skip
+def test_the_recipe_knows_how_many_values_a_weight_has(name, fields):
+    """Estimates of memory count what the optimiser really makes."""
+    recipe = resolved(name, **fields)
+    optimizer = made(recipe, variables()).optimizer
+    assert sum(len(v.shape) > 0 for v in optimizer.variables) == recipe.slots * len(SHAPES)
+
+
 class TestNumbersChange:
     @pytest.mark.parametrize("schedule", ["constant", "cosine"])
     @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,25 @@
+"""How much memory there is: of what trains, not of what happens to be in the machine."""
+
+import resource
+import stat
+
+import tensorflow as tf
+
+from kcnn.devices.memory import host_memory, memory
+
+
+def test_a_gpu_that_tensorflow_does_not_use_does_not_count(tmp_path, monkeypatch):
+    """A driver beside a TensorFlow for processors: training has the host's memory."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 81559\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert memory() == host_memory()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    assert memory() == 81559 * 2**20
+
+
+def test_a_limit_of_the_process_counts(monkeypatch):
+    before = host_memory()
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (before // 2, resource.RLIM_INFINITY))
+    assert host_memory() == before // 2
