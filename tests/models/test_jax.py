@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from jax_forward import CASES
+from oracles.jax_forward import CASES
 
 import kcnn
 
@@ -36,7 +36,7 @@ def outputs(tmp_path_factory):
         images[case] = rng.normal(size=(2, *model.input_shape[1:])).astype("float32")
         tensorflow[case] = np.asarray(model(images[case], training=False))
     np.savez(folder / "images.npz", **images)
-    script = Path(__file__).with_name("jax_forward.py")
+    script = Path(__file__).parents[1] / "oracles" / "jax_forward.py"
     subprocess.run(
         [sys.executable, script, folder],
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},

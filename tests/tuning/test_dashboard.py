@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from oracles.searches import DATA, RATES
 from rich.console import Console
 from tensorboard.backend.event_processing import event_file_loader
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
-from test_search import DATA, RATES
 
 from kcnn import terminal
 from kcnn.figures import Figure

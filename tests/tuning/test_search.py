@@ -14,6 +14,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from oracles.bits import assert_same
+from oracles.searches import DATA, RATES, arrays, digits, outcomes
 
 import kcnn
 from kcnn.errors import NonFiniteError
@@ -27,29 +28,13 @@ from kcnn.tuning.views.report import chance
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 
 
-def arrays(images, seed):
-    rng = np.random.default_rng(seed)
-    labels = np.arange(images) % 3
-    pixels = rng.integers(0, 200, (images, 6, 6, 1)) + 40 * (labels == 1)[:, None, None, None]
-    return pixels.astype("uint8"), labels
-
-
 HERE = Path(__file__).parent
-DATA = {"train": arrays(48, 0), "validation": arrays(30, 1), "test": arrays(30, 2)}
-#: One architecture: all trials but the first reuse its trace.
-RATES = ("optimizer=nesterov", "width=8", "depth=2", "dropout=0.0", "batchnorm=false",
-         "augment=none", "label_smoothing=0.0", "swa=false", "batch_size=16")  # fmt: skip
 
 
 def search(logs, *rows, data=None, callbacks=tuple, **fields):
     options = {"model": "mlp", "trials": 4, "epochs": 2, "winner": False, "name": "search"}
     options |= {"space": (*RATES, *rows), "logs": str(logs), "save_models": True} | fields
     return tune(Options(**options), data=data or DATA, callbacks=callbacks, verbose=False)
-
-
-def outcomes(found):
-    """What is to be the same: trials, scores and order; not how long they took."""
-    return [(t.number, t.values, t.epochs, t.status, t.figures) for t in found.trials]
 
 
 class Break(keras.callbacks.Callback):
@@ -128,7 +113,7 @@ class TestDeterminism:
     def test_killed(self, tmp_path):
         """kill -9 in the second trial; then to the end."""
         expected = digits(tmp_path / "whole")
-        arguments = [str(tmp_path / "killed"), str(HERE), str(HERE.parent)]
+        arguments = [str(tmp_path / "killed"), str(HERE.parent)]
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments])
         wait_for(tmp_path / "killed" / "search" / "trial-0001" / "metrics.csv", process)
         process.send_signal(signal.SIGKILL)
@@ -141,15 +126,10 @@ class TestDeterminism:
 
 PROGRAM = """
 import sys
-sys.path[:0] = [sys.argv[2], sys.argv[3]]
-import test_search
-test_search.digits(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+from oracles import searches
+searches.digits(sys.argv[1])
 """
-
-
-def digits(logs):
-    options = {"model": "mlp", "trials": 3, "epochs": 3, "name": "search", "logs": str(logs)}
-    return tune(Options(**options, space=(*RATES[1:-1], "batch_size=64")), verbose=False)
 
 
 def wait_for(path, process, seconds=60):

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from test_search import HERE, RATES, outcomes
+from oracles.searches import RATES, outcomes
 
 import kcnn
 from kcnn.storage.files import Lock
 from kcnn.tuning import Options, member, tune, workers
 from kcnn.tuning.records import Records, Trial
+
+HERE = Path(__file__).parent
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from oracles.images import png
 from PIL import Image
 
 from kcnn.data import load_image
@@ -20,20 +21,6 @@ def encoded(image, kind="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def png(width, height, depth, colour, rows, extra=b""):
-    """A PNG written by hand: `rows` are the bytes of each row, `colour` PNG's colour type."""
-
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    end = chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + end
 
 
 @pytest.mark.parametrize(

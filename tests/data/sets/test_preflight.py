@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from oracles.images import png
 from PIL import Image
-from test_decoding import png
 
 from kcnn.data import from_arrays, load_data, preflight
 from kcnn.data.sets.preflight import check_files
