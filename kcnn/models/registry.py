@@ -8,14 +8,14 @@ so that `kcnn list` answers at once.
 import difflib
 import fnmatch
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from kcnn import startup
@@ -234,13 +234,18 @@ def _import_file(path: Path) -> None:
         return
     if not resolved.is_file():
         raise InputError(f"There is no file {str(path)!r} to import a model from.")
-    spec = importlib.util.spec_from_file_location(resolved.stem, resolved)
-    assert spec is not None  # of a .py file there always is one
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    run_file(resolved)
     _IMPORTED_FILES.add(resolved)
+
+
+def run_file(path: Path) -> ModuleType:
+    """The module that a Python file makes, whatever the file's name ends with."""
+    loader = SourceFileLoader(path.stem, str(path))
+    module = ModuleType(loader.name)
+    module.__file__ = str(path)
+    sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
+    loader.exec_module(module)
+    return module
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,12 +72,7 @@ def space_file(path: str | Path) -> dict[str, Any]:
             f"A search space is in a Python file (.py); {str(path)!r} is "
             f"{'no such file' if path.exists() else 'not there'}."
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # of a .py file there always is one
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = getattr(module, "space", None)
+    found = getattr(registry.run_file(path), "space", None)
     if not isinstance(found, Mapping):
         raise InputError(
             f"{str(path)!r} is to hold `space`, a mapping of names to kcnn.tuning.Range, lists of "

@@ -181,3 +181,16 @@ def test_entries_cannot_be_changed_by_accident():
     assert isinstance(entry.settings, MappingProxyType)
     with pytest.raises(AttributeError):
         entry.classes = 5
+
+
+def test_a_file_behind_a_link(tmp_path):
+    """What the link ends with counts; the file itself may be called anything."""
+    (tmp_path / "source").write_text(
+        "import keras, kcnn\n"
+        "@kcnn.register('behind_a_link', input_shape=(8, 8, 1), classes=3)\n"
+        "def behind_a_link(input_shape=(8, 8, 1), classes=3):\n"
+        "    layers = keras.layers.Flatten(), keras.layers.Dense(classes, 'softmax')\n"
+        "    return keras.Sequential([keras.Input(input_shape), *layers])\n"
+    )
+    (tmp_path / "net.py").symlink_to(tmp_path / "source")
+    assert kcnn.card(f"{tmp_path / 'net.py'}:behind_a_link").parameters == 64 * 3 + 3
