@@ -18,6 +18,8 @@ from oracles.bits import assert_same_runs
 import kcnn
 from kcnn.callbacks.checkpoint.files import newest
 from kcnn.errors import NonFiniteError
+from kcnn.recipes.defaults import resolve
+from kcnn.recipes.families import OTHERS
 from kcnn.storage.files import Lock
 from kcnn.training import diagnosis
 
@@ -193,7 +195,10 @@ class TestMemory:
 
     def test_not_even_one_image(self, monkeypatch):
         model = kcnn.build("lenet5")
-        recipe = kcnn.Recipe(batch_size=1, optimizer="adam")
+        recipe = resolve(
+            kcnn.Recipe(batch_size=1, optimizer="adam"),
+            family=OTHERS, images=64, image_shape=(32, 32, 1),
+        )  # fmt: skip
         assert "Not even one image fits" in str(diagnosis.out_of_memory(model, recipe))
 
 
