@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import InputError
+from kcnn.graph.modes import settled
 from kcnn.graph.walk import is_model
 from kcnn.startup import keras
 
@@ -59,7 +60,9 @@ def fold_batchnorm(model: keras.Model) -> keras.Model:
         return _copied(operation, changes)
 
     def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if operation.name in pairs else operation(*args, **kwargs)
+        if operation.name in pairs:
+            return args[0]
+        return operation(*args, **settled(operation, kwargs))
 
     copy = keras.models.clone_model(plain, clone_function=clone, call_function=call)
     weights = {layer.name: _folded(layer, layers[norm]) for norm, layer in pairs.items()}

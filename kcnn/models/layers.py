@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcnn.errors import InputError, VanishingError
+from kcnn.graph.modes import settled
 from kcnn.models.batchnorm import BatchNormalization
 from kcnn.models.options import Stem
 from kcnn.startup import keras
@@ -37,7 +38,7 @@ def image_input(
     """
     inputs = x = keras.Input(tuple(input_shape), name="image")
     for layer in preprocessing:
-        x = layer(x)
+        x = layer(x, **settled(layer, {}))
     return inputs, x
 
 

@@ -11,10 +11,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kcnn.devices.names import device_name
 from kcnn.errors import InputError
+from kcnn.graph.modes import settle
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -23,9 +24,6 @@ from kcnn.storage import files
 from kcnn.storage.files import read_json, write_json
 from kcnn.storage.load_model import load_model
 from kcnn.tasks.task import Task, find
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,7 +167,7 @@ def load_run(directory: str | Path, *, task: str | Task | None = None) -> Run:
                 f"below `logs` in which a training has ended."
             )
     recorded, result = read_json(path / "recipe.json"), read_json(path / "result.json")
-    model = load_model(path / "model.keras")
+    model = settle(load_model(path / "model.keras"))
     return Run(
         directory=path,
         recipe=ResolvedRecipe.recorded(recorded["recipe"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kcnn.graph.walk import is_keras_own
 from kcnn.models.build import build
 from kcnn.recipes.recipe import Recipe
@@ -14,12 +16,15 @@ def build_network(recipe: Recipe, problem: Problem, plan: Plan, outputs: int) ->
     """The recipe's network behind resizing and normalisation: raw images (N, H, W, C) in."""
     height, width, channels = plan.input_shape
     mean, variance = problem.statistics((height, width))
-    # Raw values up to 255 are normalised in float32 whatever the precision of the network.
+    # Raw values up to 255 are normalised in float32 whatever the precision of the network. Two
+    # numbers a channel, in a layer that every exporter knows.
+    mean, deviation = mean.astype("float64"), np.sqrt(variance.astype("float64"))
     preprocessing = [
-        keras.layers.Normalization(
-            mean=mean.tolist(), variance=variance.tolist(), dtype="float32", name="normalize"
+        keras.layers.Rescaling(
+            (1.0 / deviation).tolist(), (-mean / deviation).tolist(), dtype="float32",
+            name="normalize",
         )
-    ]
+    ]  # fmt: skip
     raw = (height, width)
     if plan.resized_from:
         raw = plan.resized_from

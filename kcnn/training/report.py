@@ -11,6 +11,7 @@ from rich.table import Table
 
 from kcnn.devices.names import device_name
 from kcnn.graph.cost import cost
+from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import versions
@@ -35,6 +36,11 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "steps": _steps(recipe, setup.why_precision),
         "run": str(directory),
     }
+    if setup.own is not None and (layers := unsettled(setup.own)):
+        rows["note"] = (
+            f"model(x) runs all behind {', '.join(layers)} in training mode (keras#23166): call "
+            f"model(x, training=False), or build it with {layers[0]}(..., training=False)"
+        )
     if start:
         epoch, total = start // setup.steps, recipe.epochs * setup.steps
         rows["resumed"] = f"behind step {start:,} of {total:,}, in epoch {epoch + 1}"
