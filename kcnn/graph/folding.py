@@ -15,7 +15,7 @@ import numpy as np
 
 from kcnn.errors import InputError
 from kcnn.graph.modes import settled
-from kcnn.graph.walk import is_model
+from kcnn.graph.walk import is_model, references
 from kcnn.startup import keras
 
 
@@ -78,29 +78,16 @@ def _pairs(model: keras.Model, layers: dict[str, keras.layers.Layer]) -> Iterato
     """Names (BatchNorm, layer before it) of what can be folded."""
     config = model.get_config()
     rows = {row["name"]: row["inbound_nodes"] for row in config["layers"]}
-    uses = Counter(_references([*rows.values(), config["output_layers"]]))
+    uses = Counter(references([*rows.values(), config["output_layers"]]))
     for name, calls in rows.items():
         norm = layers.get(name)
         if not isinstance(norm, keras.layers.BatchNormalization) or len(calls) != 1:
             continue
-        before = next(_references(calls[0]["args"]))
+        before = next(references(calls[0]["args"]))
         layer = layers.get(before)
         alone = len(rows[before]) == 1 and uses[before] == 1
         if alone and not _asked_to_train(calls[0]) and _folds(layer, norm):
             yield name, before
-
-
-def _references(value: Any) -> Iterator[str]:
-    """Names of the layers whose outputs occur in a part of a functional model's config."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, (list, tuple)):
-        return
-    if [type(part) for part in value] == [str, int, int]:  # layer, call, output
-        yield value[0]
-        return
-    for part in value:
-        yield from _references(part)
 
 
 def _asked_to_train(call: dict[str, Any]) -> bool:

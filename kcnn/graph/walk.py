@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kcnn.startup import keras
 
@@ -33,3 +34,16 @@ def is_keras_own(layer: keras.layers.Layer) -> bool:
     """Whether the layer's config says all there is; a Lambda's code is not copied from one."""
     foreign = not type(layer).__module__.startswith("keras.")
     return not foreign and not isinstance(layer, keras.layers.Lambda)
+
+
+def references(value: Any) -> Iterator[str]:
+    """Names of the layers whose outputs occur in a part of a functional model's config."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        return
+    if [type(part) for part in value] == [str, int, int]:  # layer, call, output
+        yield value[0]
+        return
+    for part in value:
+        yield from references(part)

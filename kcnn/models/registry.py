@@ -55,6 +55,11 @@ class Entry:
         return self.task if isinstance(self.task, str) else str(self.task.name)
 
     @property
+    def is_kcnns_own(self) -> bool:
+        """Whether kcnn itself registers it: then its options say what its outputs are."""
+        return self.builder.__module__.startswith("kcnn.models.")
+
+    @property
     def options(self) -> dict[str, Any]:
         """The builder's options, with this row's defaults."""
         options: dict[str, Any] = {}

@@ -7,9 +7,10 @@ dataclass, where the docstring, the checks, and the identity of a run are read f
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
+from kcnn.errors import InputError
 from kcnn.recipes.checks import Check
 
 #: What a field is to a run that goes on: another value would be another training ("bits"), a
@@ -62,6 +63,20 @@ def documented(cls: type) -> type:
     lines = [f"        {name}: {declared.sentence}" for name, declared in declarations(cls)]
     cls.__doc__ = "\n".join([head, "", "    Args:", *lines, "", f"    Raises:{raises}"])
     return cls
+
+
+def check_names(given: Iterable[str], cls: type) -> None:
+    """Refuse names that are no fields of `cls`.
+
+    Raises:
+        InputError: With those that are.
+    """
+    known = {declared.name for declared in dataclasses.fields(cls)}
+    if unknown := set(given) - known:
+        raise InputError(
+            f"A recipe has no field {', '.join(sorted(unknown))}. Its fields: "
+            f"{', '.join(sorted(known))}."
+        )
 
 
 def check_fields(instance: Any, cls: type) -> None:

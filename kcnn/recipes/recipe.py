@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
 from kcnn.recipes import checks
-from kcnn.recipes.fields import check_fields, declarations, documented, field
+from kcnn.recipes.fields import check_fields, check_names, declarations, documented, field
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine"]
@@ -23,6 +23,7 @@ Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Select = Literal["best", "last"]
 OnNan = Literal["stop", "retry"]
 Stem = Literal["auto", "imagenet", "cifar"]
+Meaning = Literal["probabilities", "logits"]
 
 
 @documented
@@ -211,6 +212,11 @@ class Recipe:
         checks.switch,
         role="free",
     )
+    outputs: Meaning | None = field(
+        None,
+        "What the outputs of a network of your own are, where that cannot be seen.",
+        checks.choice(Meaning),
+    )
     histograms: bool = field(
         False, "Write weight histograms for TensorBoard at every epoch.", checks.switch, role="free"
     )
@@ -277,12 +283,7 @@ class Recipe:
         Raises:
             InputError: A field that no recipe has.
         """
-        known = {f.name for f in dataclasses.fields(Recipe)}
-        if unknown := set(fields) - known:
-            raise InputError(
-                f"A recipe has no field {', '.join(sorted(unknown))}. Its fields: "
-                f"{', '.join(sorted(known))}."
-            )
+        check_names(fields, Recipe)
         return cls(**fields)
 
     def identity(self) -> dict[str, Any]:

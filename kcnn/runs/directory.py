@@ -106,13 +106,16 @@ class RunDirectory:
     def metrics(self) -> Path:
         return self.path / "metrics.csv"
 
-    def write_recipe(self, recipe: Recipe, task: str, data: dict[str, Any]) -> None:
-        """Write what repeats the run: recipe, task, data and versions."""
+    def write_recipe(
+        self, recipe: Recipe, task: str, data: dict[str, Any], meaning: str | None = None
+    ) -> None:
+        """Write what repeats the run: recipe, task, what outputs mean, data and versions."""
         write_json(
             self.path / "recipe.json",
             {
                 "recipe": recipe.to_dict(),
                 "task": task,
+                "outputs": meaning,
                 "data": data,
                 "versions": versions(),
                 "device": device_name(),
@@ -190,14 +193,15 @@ def task_of(recorded: Mapping[str, Any], given: str | Task | None = None) -> Tas
         InputError: Nothing knows it.
     """
     name, model = recorded.get("task"), recorded["recipe"]["model"]
+    meaning = recorded.get("outputs")
     try:
-        return find(given or name)
+        return find(given or name).knowing(meaning)
     except InputError:
         if given is None and not model.startswith("own: "):
             with contextlib.suppress(InputError):  # what is missing is the task
                 entry = registry.lookup(model)
                 if entry.task_name == name:
-                    return find(entry.task)
+                    return find(entry.task).knowing(meaning)
         raise
 
 

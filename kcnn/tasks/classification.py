@@ -21,8 +21,8 @@ from kcnn.data.batches.batch import Batch
 from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress
-from kcnn.graph.outputs import gives_logits
-from kcnn.recipes.recipe import Recipe
+from kcnn.graph.outputs import gives_logits, meaning
+from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import show
 from kcnn.tasks.inputs import as_problem
@@ -71,8 +71,11 @@ class Prediction:
     probabilities: dict[str, float]  #: of every class, the most probable first
 
 
+@dataclass(frozen=True)
 class Classification:
     """`kcnn.tasks.task.Task`, for classes."""
+
+    logits: bool | None = None  #: whether outputs are logits; None: as the model's graph ends
 
     name = "classification"
     figures = (Figure("accuracy", share=True, short="acc", opposite="error"),)
@@ -114,6 +117,17 @@ class Classification:
                 f"{allowed} outputs."
             )
 
+    def meaning(self, model: keras.Model, images: Any, said: Meaning | None) -> Meaning:
+        """Probabilities or logits."""
+        return meaning(model, model(images, training=False), said)
+
+    def knowing(self, meaning: Meaning | None) -> Classification:
+        """Where it is known which of the two they are."""
+        return replace(self, logits=None if meaning is None else meaning == "logits")
+
+    def _logits(self, model: keras.Model) -> bool:
+        return gives_logits(model) if self.logits is None else self.logits
+
     def targets(self, problem: Problem, outputs: int) -> ClassTargets:
         """One-hot rows, or one column."""
         return ClassTargets(len(problem.class_names), binary=outputs == 1)
@@ -130,7 +144,7 @@ class Classification:
         **options: Any,
     ) -> None:
         """Compile with cross-entropy and accuracy."""
-        outputs, logits = model.output_shape[-1], gives_logits(model)
+        outputs, logits = model.output_shape[-1], self._logits(model)
         losses, soft = keras.losses, recipe is not None and _softens(recipe)
         loss = losses.BinaryCrossentropy if outputs == 1 else losses.CategoricalCrossentropy
         metrics = [_accuracy(outputs, logits, soft)]
@@ -150,7 +164,7 @@ class Classification:
         run, loss = forward(model, count), 0.0
         confusion = np.zeros((0, 0), dtype="int64")
         for images, labels in progress(batches, "evaluating", count, console):
-            predicted = probabilities(model, run(images))
+            predicted = probabilities(run(images), self._logits(model))
             truth = _columns(labels.numpy())
             if not confusion.size:
                 confusion = np.zeros((truth.shape[1],) * 2, dtype="int64")
@@ -169,7 +183,7 @@ class Classification:
         self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
     ) -> list[Prediction]:
         """The probability of each class, for each image."""
-        rows = probabilities(model, outputs)
+        rows = probabilities(outputs, self._logits(model))
         return [_prediction(path, row, class_names) for path, row in zip(paths, rows, strict=True)]
 
     def lines(self, predictions: Sequence[Prediction], top: int) -> list[Text]:
@@ -222,13 +236,13 @@ def smoothed(batch: Batch, share: float) -> Batch:
     return smooth
 
 
-def probabilities(model: keras.Model, outputs: Any) -> np.ndarray:
-    """Class probabilities (N, classes) from the model's outputs (N, K); K = 1 gives two."""
+def probabilities(outputs: Any, logits: bool) -> np.ndarray:
+    """Class probabilities (N, classes) from a model's outputs (N, K); K = 1 gives two."""
     outputs = ops.cast(outputs, "float32")
     if outputs.shape[-1] == 1:
-        positive = ops.sigmoid(outputs) if gives_logits(model) else outputs
+        positive = ops.sigmoid(outputs) if logits else outputs
         outputs = ops.concatenate([1.0 - positive, positive], axis=-1)
-    elif gives_logits(model):
+    elif logits:
         outputs = ops.softmax(outputs, axis=-1)
     return ops.convert_to_numpy(outputs)
 
@@ -239,20 +253,16 @@ def cross_entropy(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(-(truth * np.log(clipped)).sum())
 
 
-def compile_for_numbers(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float
-) -> None:
-    """Compile for labels that are class numbers, as KerasTuner's own tuners hand them to `fit`."""
+def compile_for_numbers(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Compile a network for labels that are class numbers, as KerasTuner's tuners hand them on."""
     outputs, logits = model.output_shape[-1], gives_logits(model)
-
-    def loss(labels: Any, predicted: Any) -> Any:
-        if outputs == 1:
-            labels = ops.cast(ops.reshape(labels, (-1, 1)), "float32")
-            return keras.losses.binary_crossentropy(labels, predicted, logits, smoothing)
-        one_hot = ops.one_hot(ops.reshape(labels, (-1,)), outputs)
-        return keras.losses.categorical_crossentropy(one_hot, predicted, logits, smoothing)
-
-    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    losses, metrics = keras.losses, keras.metrics
+    if outputs == 1:
+        loss, metric = losses.BinaryCrossentropy(from_logits=logits), _accuracy(1, logits, False)
+    else:
+        loss = losses.SparseCategoricalCrossentropy(from_logits=logits)
+        metric = metrics.SparseCategoricalAccuracy(name="accuracy")
+    model.compile(optimizer=optimizer, loss=loss, metrics=[metric])
 
 
 def _classes_of_stream(problem: StreamProblem, model: keras.Model | None) -> int:

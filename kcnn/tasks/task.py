@@ -19,7 +19,7 @@ from kcnn.data.batches.batch import Batch
 from kcnn.data.batches.targets import Targets
 from kcnn.errors import InputError
 from kcnn.figures import LOSS, Figure
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks.problem import Problem
 
@@ -86,6 +86,21 @@ class Task(Protocol):
         Raises:
             InputError: With both.
         """
+
+    def meaning(self, model: keras.Model, images: Any, said: Meaning | None) -> Meaning | None:
+        """What the outputs of a model that is not kcnn's own are; None where that is no question.
+
+        Args:
+            model: Functional or sequential.
+            images: A batch (B, H, W, C) of real ones.
+            said: By the user.
+
+        Raises:
+            InputError: They are nothing that the task knows; nothing tells; or not what was said.
+        """
+
+    def knowing(self, meaning: Meaning | None) -> Task:
+        """The task, where it is known what the outputs are; None leaves it to the model's graph."""
 
     def targets(self, problem: Problem, outputs: int) -> Targets:
         """What makes targets of labels, for a network of so many outputs."""

@@ -36,6 +36,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "steps": _steps(recipe, setup.why_precision),
         "run": str(directory),
     }
+    if setup.meaning is not None:
+        rows["outputs"] = f"{setup.meaning}, of real images"
     if setup.own is not None and (layers := unsettled(setup.own)):
         rows["note"] = (
             f"model(x) runs all behind {', '.join(layers)} in training mode (keras#23166): call "

@@ -17,7 +17,7 @@ from kcnn.errors import InputError
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.families import OTHERS
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks.plan import Plan, as_functional, own_plan, plan
 from kcnn.tasks.problem import Problem, Size
@@ -25,6 +25,9 @@ from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task, find
 from kcnn.training.loop.steps import even, per_execution
 from kcnn.training.network import build_network
+
+#: Images on which a stranger's outputs are looked at.
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,7 @@ class Setup:
     outputs: int  #: of the network
     own: keras.Model | None  #: the user's model, trained in place; None: built by the recipe
     why_precision: str
+    meaning: Meaning | None = None  #: of a stranger's outputs, as the task found it
 
     @cached_property
     def steps(self) -> int:
@@ -70,6 +74,11 @@ class Setup:
         """A split in stored order."""
         batch_size = max(self.recipe.batch_size, 128)
         return self.problem.evaluation(part, batch_size, self._size, self.targets)
+
+    def some_images(self) -> tf.Tensor:
+        """A batch of training images (B, H, W, C), as the network gets them."""
+        batches = self.problem.evaluation("train", _LOOKED_AT, self._size, self.targets)
+        return next(iter(batches))[0]
 
     def statistics_batches(self) -> tf.data.Dataset:
         """The training batches of an epoch behind the last, for BatchNorm's statistics."""
@@ -117,7 +126,11 @@ def decide(
         fused = min(fused, int(resolved.checkpoint_every))
     fused = even(fused, problem.steps(resolved))
     resolved = dataclasses.replace(resolved, precision=policy, steps_per_execution=fused)
-    return Setup(resolved, task, problem, decided, outputs, model, why)
+    setup = Setup(resolved, task, problem, decided, outputs, model, why)
+    if entry is not None and entry.is_kcnns_own and recipe.outputs is None:
+        return setup
+    found = task.meaning(model or setup.network(), setup.some_images(), recipe.outputs)
+    return dataclasses.replace(setup, task=task.knowing(found), meaning=found)
 
 
 def _problem(

@@ -135,7 +135,8 @@ def resume(
 
 
 def _record(directory: RunDirectory, setup: Setup) -> None:
-    directory.write_recipe(setup.recipe, setup.task.name, description(setup.problem))
+    data = description(setup.problem)
+    directory.write_recipe(setup.recipe, setup.task.name, data, setup.meaning)
 
 
 @contextlib.contextmanager

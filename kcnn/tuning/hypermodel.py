@@ -26,9 +26,9 @@ from kcnn.tuning.space import Space
 if TYPE_CHECKING:
     import keras_tuner
 
-#: Rows for which `fit` alone has no place; KerasTuner keeps the best epoch's weights before an
-#: average would be made, so that averaging takes `kcnn.tune`.
-_FIT = ("optimizer", "learning_rate", "weight_decay", "momentum", "label_smoothing", "batch_size")
+#: Rows for which `fit` alone has a place. KerasTuner keeps the best epoch's weights before an
+#: average would be made, and Keras smooths no labels that are class numbers: both take `kcnn.tune`.
+_FIT = ("optimizer", "learning_rate", "weight_decay", "momentum", "batch_size")
 
 
 def hypermodel(
@@ -78,7 +78,7 @@ def hypermodel(
             except InputError as error:
                 raise keras_tuner.errors.FailedTrialError(str(error)) from error
             optimizer = _optimizer(network, chosen)
-            compile_for_numbers(network, optimizer, chosen.get("label_smoothing", 0.0))
+            compile_for_numbers(network, optimizer)
             optimizer.build(network.trainable_variables)  # KerasTuner's files hold its variables
             return network
 

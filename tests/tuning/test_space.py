@@ -2,6 +2,7 @@
 
 import itertools
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -215,3 +216,24 @@ class TestHyperModel:
     def test_rows_it_has_no_place_for_are_refused(self):
         with pytest.raises(kcnn.InputError, match="no swa"):
             hypermodel("mlp", overrides=["swa=true"])
+
+    @pytest.mark.parametrize("activation", ["default", None])
+    @pytest.mark.parametrize("classes", [1, 3])
+    def test_its_loss_and_accuracy_by_numpy(self, classes, activation, tmp_path):
+        """Of logits and of probabilities, with one output and with several."""
+        options = {} if activation == "default" else {"classifier_activation": None}
+        made = hypermodel("mlp", input_shape=(6, 6, 1), classes=classes, **options)
+        model = made.build(keras_tuner.HyperParameters())
+        rng = np.random.default_rng(0)
+        images = rng.normal(size=(40, 6, 6, 1)).astype("float32")
+        labels = rng.integers(0, max(classes, 2), 40)
+        outputs = model.predict(images, verbose=0).astype("float64")
+        if activation is None:
+            exponents = np.exp(outputs)
+            outputs = exponents / ((1 + exponents) if classes == 1 else exponents.sum(1)[:, None])
+        shares = np.hstack([1 - outputs, outputs]) if classes == 1 else outputs
+        loss, accuracy = model.evaluate(images, labels, verbose=0)
+        assert loss == pytest.approx(-np.log(shares[range(40), labels]).mean(), rel=1e-4)
+        assert accuracy == pytest.approx((shares.argmax(1) == labels).mean())
+        config = keras.saving.serialize_keras_object(model.loss)
+        assert config["module"] == "keras.losses"  # a file of it needs no kcnn
