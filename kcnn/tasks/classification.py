@@ -18,6 +18,7 @@ from rich.text import Text
 
 from kcnn.data import ClassTargets
 from kcnn.data.batches.batch import Batch
+from kcnn.data.sets.classes import of_stream
 from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress
@@ -83,10 +84,7 @@ class Classification:
     def problem(self, data: Any, recipe: Recipe, model: keras.Model | None) -> Problem:
         """Data with class numbers; a stream's classes are those of its labels, or of the model."""
         found = as_problem(data, recipe)
-        if isinstance(found, StreamProblem):
-            names = map(str, range(_classes_of_stream(found, model)))
-            found = replace(found, class_names=tuple(names))
-        return found
+        return _named(found, model) if isinstance(found, StreamProblem) else found
 
     def outputs(self, problem: Problem) -> int:
         """One for each class; two classes need one."""
@@ -265,15 +263,15 @@ def compile_for_numbers(model: keras.Model, optimizer: keras.optimizers.Optimize
     model.compile(optimizer=optimizer, loss=loss, metrics=[metric])
 
 
-def _classes_of_stream(problem: StreamProblem, model: keras.Model | None) -> int:
-    """Those of one-hot rows; of numbers, up to the largest, or as many as the model's outputs."""
-    labels = problem.labels
-    if labels.shape.rank == 2 and labels.shape[-1] not in (1, None):
-        return int(labels.shape[-1])
+def _named(problem: StreamProblem, model: keras.Model | None) -> StreamProblem:
+    """With its classes; a model of the user's own may say how many there are."""
+    labels, names = problem.labels, getattr(problem.streams["train"], "class_names", None)
     known = model is not None and getattr(model, "inputs", None)
-    outputs = model.output_shape[-1] if model is not None and known else None
-    found = 1 + max(survey.largest_label for survey in problem.surveys.values())
-    return max(outputs or 0, found, 2)
+    outputs = model.output_shape[-1] if model is not None and known else 0
+    columns = labels.shape[-1] if labels.shape.rank == 2 else None
+    occurring = {part: survey.labels for part, survey in problem.surveys.items()}
+    found, numbers = of_stream(occurring, columns if columns != 1 else None, outputs, names)
+    return replace(problem, class_names=found, numbers=numbers)
 
 
 def _columns(labels: np.ndarray) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from kcnn.data import Data, from_arrays
+from kcnn.data.sets.forms import parts_of
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
-from kcnn.tasks.problem import PARTS
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.streams import StreamProblem, surveyed
 
@@ -18,8 +17,8 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
     """The problem that the user's `data` pose; a stream's has no class names yet.
 
     Args:
-        data: `Data`; (images, labels); a mapping of "train", "validation", "test" to such
-            pairs or to batched `tf.data.Dataset`s.
+        data: `Data`; (images, labels); a tuple of such pairs, as `keras.datasets` give; a mapping
+            of "train", "validation", "test" to such pairs or to batched `tf.data.Dataset`s.
         recipe: For the share and the seed of splits that are to be made.
 
     Raises:
@@ -27,22 +26,17 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
     """
     if isinstance(data, Data):
         return StoredProblem(data, recipe.cache)
-    if isinstance(data, tuple) and len(data) == 2:
-        data = {"train": data}
-    if isinstance(data, Mapping) and "train" in data and set(data) <= set(PARTS):
-        if all(isinstance(part, tf.data.Dataset) for part in data.values()):
-            return StreamProblem(dict(data), surveyed(data, recipe), ())
-        parts = dict(data)
+    parts = parts_of(data)
+    if parts is not None and all(isinstance(part, tf.data.Dataset) for part in parts.values()):
+        return StreamProblem(parts, surveyed(parts, recipe), ())
+    if parts is not None:
         divided = from_arrays(
-            parts.pop("train"),
-            **parts,
-            seed=recipe.seed_of_split,
-            validation_size=recipe.validation_size,
+            **parts, seed=recipe.seed_of_split, validation_size=recipe.validation_size
         )
         return StoredProblem(divided, recipe.cache)
     raise InputError(
-        f"data is a kcnn.Data, a pair (images, labels), or a mapping of 'train', 'validation' and "
-        f"'test' to such pairs or to tf.data.Datasets; received {type(data).__name__}"
-        f"{f' with keys {sorted(data)}' if isinstance(data, Mapping) else ''}. A tf.data.Dataset "
-        f"cannot be split: pass {{'train': ..., 'validation': ...}}."
+        f"data is a kcnn.Data, a pair (images, labels), a tuple of such pairs, or a mapping of "
+        f"'train', 'validation' and 'test' to such pairs or to tf.data.Datasets; received "
+        f"{type(data).__name__}. A tf.data.Dataset cannot be split: pass {{'train': ..., "
+        f"'validation': ...}}."
     )

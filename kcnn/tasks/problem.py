@@ -13,7 +13,6 @@ from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 
 #: The three splits and their jobs: fit, choose, report.
-PARTS = ("train", "validation", "test")
 
 Size = tuple[int, int]
 

@@ -18,10 +18,11 @@ from kcnn.data import (
     training_feed,
 )
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
-from kcnn.tasks.problem import PARTS, Size
+from kcnn.tasks.problem import Size
 
 
 @dataclass(frozen=True, eq=False)

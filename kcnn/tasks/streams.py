@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kcnn.data import Feed
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.arrays import check_largest, check_reach, looks_channels_first, reach
+from kcnn.data.sets.classes import occurring
+from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
-from kcnn.tasks.problem import PARTS, Size
+from kcnn.tasks.problem import Size
+
+#: Batches of a stream that does not say its length, after which it is taken for an endless one.
+_ENDLESS = 20_000
 
 
 @dataclass
@@ -22,15 +28,22 @@ class Survey:
 
     steps: int = 0
     images: int = 0
-    largest_label: int = 0
+    labels: set[int] = field(default_factory=set)  #: class numbers that occur
     pixels: int = 0
     total: Any = 0.0
     squares: Any = 0.0
+    reach: float = 0.0  #: the largest value of a pixel, whatever its sign
 
     @property
     def batch_size(self) -> int:
         """Images of a batch, on average, rounded up."""
         return -(-self.images // self.steps)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Of each channel."""
+        mean = self.total / self.pixels
+        return np.maximum(self.squares / self.pixels - mean**2, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +53,7 @@ class StreamProblem:
     streams: Mapping[str, tf.data.Dataset]
     surveys: Mapping[str, Survey]
     class_names: tuple[str, ...]
+    numbers: tuple[int, ...] | None = None  #: labels of the classes, where they have holes
 
     name = "tf.data"
     provenance = "a tf.data.Dataset of the user's own"
@@ -67,8 +81,7 @@ class StreamProblem:
     def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (C,) of the training stream."""
         seen = self.surveys["train"]
-        mean = seen.total / seen.pixels
-        variance = seen.squares / seen.pixels - mean**2
+        mean, variance = seen.total / seen.pixels, seen.variance
         return mean.astype("float32"), np.where(variance > 1e-12, variance, 1.0).astype("float32")
 
     def steps(self, recipe: Recipe) -> int:
@@ -96,7 +109,15 @@ class StreamProblem:
         )
 
     def _with(self, targets: Targets, part: str) -> tf.data.Dataset:
-        return self.streams[part].map(lambda x, y: (x, targets(y)))
+        if self.numbers is None:
+            return self.streams[part].map(lambda x, y: (x, targets(y)))
+        numbers = np.array(self.numbers, np.int64)
+
+        def numbered(labels: tf.Tensor) -> tf.Tensor:
+            flat = tf.cast(tf.reshape(labels, [-1]), tf.int64)
+            return tf.searchsorted(numbers, flat, out_type=tf.int64)
+
+        return self.streams[part].map(lambda x, y: (x, targets(numbered(y))))
 
 
 def surveyed(streams: Mapping[str, tf.data.Dataset], recipe: Recipe) -> dict[str, Survey]:
@@ -112,6 +133,7 @@ def surveyed(streams: Mapping[str, tf.data.Dataset], recipe: Recipe) -> dict[str
     for part, stream in streams.items():
         _check_stream(part, stream)
     found = {part: _survey(part, stream) for part, stream in streams.items()}
+    _refuse_unlike(streams, found)
     _refuse_batch_size(recipe, found["train"].batch_size)
     return found
 
@@ -122,11 +144,22 @@ def _as_it_is(element: Any, resident: tuple) -> Any:
 
 def _check_stream(part: str, stream: tf.data.Dataset) -> None:
     spec = stream.element_spec
-    pair = isinstance(spec, tuple) and len(spec) == 2
-    if not pair or spec[0].shape.rank != 4 or spec[0].shape[-1] is None:
+    tensors = isinstance(spec, tuple) and len(spec) == 2
+    tensors = tensors and all(isinstance(one, tf.TensorSpec) for one in spec)
+    if not tensors or spec[0].shape.rank != 4 or spec[0].shape[-1] is None:
         raise InputError(
             f"The {part!r} dataset must give batches (images (B, H, W, C), labels); received "
-            f"{spec}. Batch it with .batch(n)."
+            f"{spec}. Batch it with .batch(n); of other elements, .map gives the two."
+        )
+    if looks_channels_first(tuple(spec[0].shape)):
+        raise InputError(
+            f"Images of the {part!r} dataset have shape {spec[0].shape}, which looks like (B, C, "
+            f"H, W). Images have shape (B, H, W, C): tf.transpose(x, (0, 2, 3, 1))."
+        )
+    if not (spec[1].dtype.is_integer or spec[1].dtype.is_floating or spec[1].dtype == tf.bool):
+        raise InputError(
+            f"Labels of the {part!r} dataset are {spec[1].dtype.name}; they are numbers. "
+            f"keras.layers.StringLookup, in a .map, gives numbers for names."
         )
     if stream.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError(
@@ -135,20 +168,48 @@ def _check_stream(part: str, stream: tf.data.Dataset) -> None:
 
 
 def _survey(part: str, stream: tf.data.Dataset) -> Survey:
-    seen = Survey()
+    seen, known = Survey(), int(stream.cardinality()) >= 0
     for images, labels in stream.as_numpy_iterator():
         values = images.astype("float64")
         if not np.isfinite(values).all():
             raise InputError(f"The {part!r} dataset has NaN or infinite pixels.")
         seen.steps += 1
         seen.images += len(images)
-        seen.largest_label = max(seen.largest_label, int(labels.max()))
+        seen.labels.update(occurring(labels, part))
         seen.pixels += values[..., 0].size
         seen.total += values.sum((0, 1, 2))
         seen.squares += np.square(values).sum((0, 1, 2))
+        seen.reach = max(seen.reach, reach(values))
+        if seen.steps == _ENDLESS and not known:
+            raise InputError(
+                f"The {part!r} dataset does not say how long it is, and has not ended after "
+                f"{seen.steps:,} batches. End it with .take(steps), or tell its length: "
+                f".apply(tf.data.experimental.assert_cardinality(steps))."
+            )
     if not seen.images:
         raise InputError(f"The {part!r} dataset is empty.")
     return seen
+
+
+def _refuse_unlike(streams: Mapping[str, tf.data.Dataset], found: Mapping[str, Survey]) -> None:
+    """Refuse streams of which one is of another form, or scale, than that of training."""
+    train, form = found["train"], _form(streams["train"].element_spec)
+    check_largest(train.reach, "The 'train' dataset")
+    if not train.variance.any():
+        raise InputError("All pixels of the 'train' dataset are the same: nothing to learn from.")
+    for part, survey in found.items():
+        if (here := _form(streams[part].element_spec)) != form:
+            raise InputError(
+                f"The {part!r} dataset gives {here}, the 'train' dataset {form}. All must be alike."
+            )
+        check_reach(max(survey.reach, 1e-9), max(train.reach, 1e-9), f"the {part!r} dataset")
+
+
+def _form(spec: tuple[tf.TensorSpec, tf.TensorSpec]) -> str:
+    """Channels of images, and what labels are."""
+    columns = spec[1].shape[-1] if spec[1].shape.rank == 2 else 1
+    kind = "class numbers" if columns in (1, None) else f"rows of {columns} shares"
+    return f"images of {spec[0].shape[-1]} channels and {kind}"
 
 
 def _refuse_batch_size(recipe: Recipe, found: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data import Data, from_arrays, load_data
+from kcnn.data.sets.forms import parts_of
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 
@@ -25,13 +26,10 @@ def whole(data: Any, base: Recipe) -> Any:
     size, seed = base.validation_size, base.seed_of_split
     if data is None:
         return load_data(base.data, validation=size, seed=seed)
-    if isinstance(data, tuple) and len(data) == 2:
-        data = {"train": data}
-    if isinstance(data, Mapping) and not _streams(data):
-        parts = dict(data)
-        train = parts.pop("train", None)
-        return from_arrays(train, **parts, validation_size=size, seed=seed)
-    return data
+    parts = None if isinstance(data, Data) else parts_of(data)
+    if parts is None or _streams(parts):
+        return parts or data
+    return from_arrays(**parts, validation_size=size, seed=seed)
 
 
 def without_test(data: Any) -> Any:

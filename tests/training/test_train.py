@@ -292,6 +292,15 @@ class TestWhatItTakes:
             _cross_entropy(run.model, run.recipe), rel=1e-4
         )
 
+    @pytest.mark.parametrize("parts", [2, 3])
+    def test_tuples_of_pairs(self, tmp_path, parts):
+        """What `keras.datasets` give: train and test; of three, validation between them."""
+        sizes = {2: (40, 9), 3: (30, 6, 9)}[parts]
+        data = tuple(toy_arrays(n, seed=seed) for seed, n in enumerate(sizes))
+        run = kcnn.train(recipe(tmp_path, model="mlp", epochs=1), data=data, verbose=False)
+        expected = {2: (36, 4, 9), 3: (30, 6, 9)}[parts]
+        assert tuple(run.data["images"].values()) == expected
+
     def test_separate_arrays_stay_separate(self, tmp_path):
         parts = {
             part: toy_arrays(n, seed=seed)
@@ -372,8 +381,8 @@ class TestBadInput:
         self.refused(None, tmp_path, data=(images, labels * 0))
         self.refused(None, tmp_path, data=(images, labels - 1))
         self.refused(None, tmp_path, data=(images, labels[:-1]))
-        self.refused("'train'", tmp_path, data={"training": (images, labels)})
-        self.refused("received list", tmp_path, data=[images, labels])
+        self.refused("'train'", tmp_path, data={"learn": (images, labels)})
+        self.refused("received ndarray", tmp_path, data=images)
 
     def test_streams(self, tmp_path):
         stream = tf.data.Dataset.from_tensor_slices(toy_arrays())

@@ -31,6 +31,8 @@ class ClassTargets:
             rows = tf.cast(labels, tf.float32)
             return rows[:, 1:] if self.binary else rows
         labels = tf.reshape(labels, [-1])
+        if not labels.dtype.is_integer:  # whole, as whoever read them has seen
+            labels = tf.cast(labels, tf.int64)
         if self.binary:
             return tf.cast(labels, tf.float32)[:, tf.newaxis]
         return tf.one_hot(labels, self.classes)

@@ -14,6 +14,8 @@ import numpy as np
 from kcnn.errors import InputError
 
 ALIGNMENT = 64  # bytes: TensorFlow shares arrays that begin at a multiple, and copies others
+_LARGEST = 1e9  # of a pixel; beyond, its square is none in float32
+_APART = 50.0  # of two splits' largest values: more are two scales, not two samples
 _CHUNK = 1 << 24  # elements looked at in one go: bounds the memory that a check takes
 
 
@@ -32,11 +34,16 @@ def as_images(value: Any, what: str) -> np.ndarray:
     Raises:
         InputError: ragged or not numeric, another rank, an empty side, NaN or infinity.
     """
-    images = _as_array(value, what)
+    images = as_array(value, what)
     if images.ndim not in (3, 4):
         raise InputError(
             f"{what} has shape {images.shape}. Images have shape (N, H, W, C), or (N, H, W) for "
             "one channel: reshape it first."
+        )
+    if looks_channels_first(images.shape):
+        raise InputError(
+            f"{what} has shape {images.shape}, which looks like (N, C, H, W). Images have shape "
+            f"(N, H, W, C): pass np.moveaxis(x, 1, -1)."
         )
     if 0 in images.shape[1:]:
         raise InputError(f"{what} has shape {images.shape}: every side must be at least 1.")
@@ -46,39 +53,57 @@ def as_images(value: Any, what: str) -> np.ndarray:
     return images if images.ndim == 4 else images[..., np.newaxis]  # (N, H, W, C)
 
 
-def as_labels(value: Any, what: str) -> np.ndarray:
-    """`value` as class numbers: integers or booleans of shape (N,) or (N, 1), from 0.
+def looks_channels_first(shape: tuple[int, ...]) -> bool:
+    """(N, 3, 32, 32): one, three or four rows, and as many channels as a side has pixels."""
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and shape[2] == shape[3] > 4
 
-    Returns:
-        int64, (N,).
+
+def check_reach(here: float, there: float, what: str) -> None:
+    """Refuse a split whose largest value is of another scale than train's: 255 beside 1.
 
     Raises:
-        InputError: another rank or dtype, one-hot labels, or a negative label.
+        InputError: With both.
     """
-    labels = _as_array(value, what)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        hint = " They look one-hot: pass y.argmax(axis=1)." if labels.ndim == 2 else ""
+    if max(here, there) > _APART * min(here, there):
         raise InputError(
-            f"{what} has shape {labels.shape}. Labels have shape (N,) or (N, 1), one class number "
-            f"per image.{hint}"
+            f"Values of {what} reach {here:.4g}, those of train {there:.4g}. All must be in the "
+            f"same range: divide both by 255, or neither."
         )
-    if labels.dtype.kind not in "bui":
+
+
+def reach(images: np.ndarray) -> float:
+    """The largest value, whatever its sign; a small number at least."""
+    flat = images.reshape(-1)
+    ends = [
+        (float(flat[start : start + _CHUNK].min()), float(flat[start : start + _CHUNK].max()))
+        for start in range(0, flat.size, _CHUNK)
+    ]
+    return max(1e-9, *(max(-low, high) for low, high in ends))
+
+
+def check_largest(value: float, what: str) -> None:
+    """Refuse what is no pixel.
+
+    Raises:
+        InputError: With the value.
+    """
+    if value > _LARGEST:
         raise InputError(
-            f"{what} has dtype {labels.dtype}. Labels are integers 0, 1, 2, ...: convert them, "
-            "for instance with np.unique(y, return_inverse=True)[1] for names or "
-            "y.astype(np.int64) for whole numbers."
+            f"{what} holds a value of {value:.3g}: no pixel is beyond {_LARGEST:g}. Repair or drop "
+            f"those images."
         )
-    if labels.size and labels.min() < 0:
-        first = int(np.argmax(labels < 0))
-        raise InputError(
-            f"{what}[{first}] is {labels[first]}. Labels are class numbers that begin at 0: "
-            "shift them, or drop the images without a label."
-        )
-    if labels.size and labels.max() > np.iinfo(np.int32).max:
-        raise InputError(f"{what} holds the label {labels.max()}: that is no class number.")
-    return labels.astype(np.int64)
+
+
+def check_varied(images: np.ndarray, what: str) -> None:
+    """Refuse images that are all of one value.
+
+    Raises:
+        InputError: With the value.
+    """
+    flat = images.reshape(-1)
+    first = flat[0]
+    if all((flat[start : start + _CHUNK] == first).all() for start in range(0, flat.size, _CHUNK)):
+        raise InputError(f"All pixels of {what} are {first}: there is nothing to learn from.")
 
 
 def check_pair(images: np.ndarray, labels: np.ndarray, what: str) -> None:
@@ -87,18 +112,6 @@ def check_pair(images: np.ndarray, labels: np.ndarray, what: str) -> None:
         raise InputError(
             f"{what}: {len(images)} images and {len(labels)} labels. There must be one label for "
             "each image."
-        )
-
-
-def check_labels_below(labels: np.ndarray, classes: int, what: str, reason: str) -> None:
-    """Raise InputError where a label is not in [0, classes); `reason` says whence `classes`."""
-    outside = labels >= classes
-    if outside.any():
-        first = int(np.argmax(outside))
-        raise InputError(
-            f"{what}: {int(outside.sum())} of {len(labels)} labels lie outside the {classes} "
-            f"classes 0..{classes - 1} ({reason}); the first is {labels[first]} at index {first}. "
-            "Correct the labels, or name every class with class_names."
         )
 
 
@@ -123,7 +136,8 @@ def fingerprint(parts: Iterable[np.ndarray]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _as_array(value: Any, what: str) -> np.ndarray:
+def as_array(value: Any, what: str) -> np.ndarray:
+    """`value` as an array, or a sentence that names it."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -151,7 +165,10 @@ def _as_stored(images: np.ndarray, what: str) -> np.ndarray:
 def _refuse_not_finite(images: np.ndarray, what: str) -> None:
     flat, bad, first = images.reshape(-1), 0, -1
     for start in range(0, flat.size, _CHUNK):
-        wrong = ~np.isfinite(flat[start : start + _CHUNK])
+        chunk = flat[start : start + _CHUNK]
+        wrong = ~np.isfinite(chunk)
+        if not wrong.any():
+            check_largest(reach(chunk), what)
         if first < 0 and wrong.any():
             first = start + int(np.argmax(wrong))
         bad += int(wrong.sum())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.sets.folders import load_folder
+from kcnn.data.sets.forms import keys_of
 from kcnn.data.sets.labels import CLASS_NAMES
 from kcnn.data.sets.preflight import preflight
 from kcnn.data.sets.splits import Data, from_arrays
@@ -35,7 +36,8 @@ def load_data(
         name: `digits` (scikit-learn's 1,797 images of 8×8, integers 0..16 scaled to uint8 as
             round(x * 255 / 16)); `mnist`, `fashion_mnist`, `cifar10` or `cifar100`; a NAME for
             which the folder that KCNN_DATA names holds `NAME.npz` or a folder NAME; a path to an
-            .npz with x_train, y_train and optionally x_test, y_test, class_names; or a path to a
+            .npz with x_train, y_train and optionally x_val, y_val, x_test, y_test, class_names (or
+            train_images, train_labels, ..., as MedMNIST has them); or a path to a
             folder of class folders (`kcnn.data.sets.folders` has the layouts).
         validation: how much of the training images to hold out: a fraction in (0, 1), a count of
             at least 1, or 0 for none. A validation split that a folder names is taken as it is.
@@ -102,38 +104,32 @@ def _from_keras(name: str, **options: Any) -> Data:
 
 
 def _from_npz(path: Path, name: str, names: tuple[str, ...] | None, **options: Any) -> Data:
-    arrays = _read_npz(path)
-    has_test = "x_test" in arrays
-    missing = [key for key in ("x_train", "y_train") if key not in arrays]
-    missing += ["y_test" if has_test else "x_test"] * (has_test != ("y_test" in arrays))
-    if missing:
-        raise InputError(
-            f"{path} lacks {', '.join(missing)}. It holds: {', '.join(sorted(arrays)) or 'nothing'}"
-            f". Expected: {_KEYS} (x_test and y_test, and class_names, may be left out)."
-        )
-    if "class_names" in arrays:
-        names = tuple(_names_in(arrays["class_names"], path))
+    parts, stored, unused = _read_npz(path)
+    names = names if stored is None else tuple(_names_in(stored, path))
     try:
         data = from_arrays(
-            (arrays["x_train"], arrays["y_train"]),
-            test=(arrays["x_test"], arrays["y_test"]) if has_test else None,
+            parts["train"],
+            parts.get("validation"),
+            parts.get("test"),
             class_names=names,
             name=name,
             **options,
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return _from(data, str(path))
+    remark = f" (not read: {', '.join(unused)})" if unused else ""
+    return _from(data, f"{path}{remark}")
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz that kcnn knows, and empty ones for other keys; never a pickle."""
+def _read_npz(
+    path: Path,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray | None, list[str]]:
+    """Images and labels by part, names of classes, and keys that were not read; never a pickle."""
     if path.suffix.lower() != ".npz":
         raise InputError(
             f"{path} is a file, but no .npz. Data files are .npz archives with {_KEYS}; images "
             "belong in a folder of class folders."
         )
-    wanted = {*_KEYS.split(", "), "class_names"}
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -142,7 +138,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                     f"{path} holds one bare array (.npy), not an archive. Write it with "
                     f"np.savez_compressed and the keys {_KEYS}."
                 )
-            return {key: archive[key] if key in wanted else np.empty(0) for key in archive.files}
+            keys, unused = _keys(path, archive.files)
+            parts = {part: (archive[x], archive[y]) for part, (x, y) in keys.items()}
+            named = "class_names" in archive.files
+            return parts, archive["class_names"] if named else None, unused
     except InputError:
         raise
     except _UNREADABLE as error:
@@ -150,6 +149,17 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             f"{path} cannot be read as an .npz: {error}. It may be incomplete, or hold pickled "
             "objects, which are refused because they can run code. Write it again with "
             "np.savez_compressed, from arrays of numbers."
+        ) from error
+
+
+def _keys(path: Path, names: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    try:
+        return keys_of(names)
+    except InputError as error:
+        raise InputError(
+            f"{path} {error}. It holds: {', '.join(sorted(names)) or 'nothing'}. Expected: {_KEYS} "
+            f"(x_test and y_test, x_val and y_val, and class_names, may be left out), or "
+            f"train_images, train_labels, and so on."
         ) from error
 
 

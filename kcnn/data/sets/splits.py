@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.sets.arrays import as_images, as_labels, check_labels_below, check_pair, fingerprint
+from kcnn.data.sets.arrays import (
+    as_images,
+    check_pair,
+    check_reach,
+    check_varied,
+    fingerprint,
+    reach,
+)
+from kcnn.data.sets.classes import as_labels, encoded
 from kcnn.data.sets.images import ImageFiles
 from kcnn.data.sets.stratify import stratified
 from kcnn.errors import InputError
@@ -99,8 +107,9 @@ def from_arrays(
     """Your own arrays as data. What is missing is split off `train`, stratified.
 
     Args:
-        train: (x, y); x (N, H, W, C) or (N, H, W), y (N,) or (N, 1) integers from 0. uint8 stays
-            uint8 and floats become float32 (`as_images` has the other dtypes).
+        train: (x, y); x (N, H, W, C) or (N, H, W); y (N,) or (N, 1), class numbers or names, or
+            one-hot (N, K). uint8 stays uint8 and floats become float32 (`as_images` has the other
+            dtypes). Numbers with holes, or from 1, are the classes that occur.
         validation: (x, y), or None: `validation_size` of train, drawn by `seed`.
         test: (x, y), or None: a fifth of train, the same for every seed.
         class_names: one for each class; by default the class numbers, to the largest in train.
@@ -112,19 +121,21 @@ def from_arrays(
         InputError: arrays that cannot be trained on, with the array, the value and its place.
     """
     given = {"train": train, "validation": validation, "test": test}
-    splits = {key: _as_split(pair, key) for key, pair in given.items() if pair is not None}
-    names = _class_names(class_names, splits["train"].labels)
-    reason = "from class_names" if class_names is not None else "from the labels of train"
+    read = {key: _as_split(pair, key) for key, pair in given.items() if pair is not None}
+    numbers, names, remark = encoded({k: split.labels for k, split in read.items()}, class_names)
+    splits = {key: Split(split.images, numbers[key]) for key, split in read.items()}
     for key, split in splits.items():
-        check_labels_below(split.labels, len(names), key, reason)
         _check_alike(split.array, splits["train"].array, key)
+    check_varied(splits["train"].array, "train")
     parts = [part for s in splits.values() for part in (s.array, s.labels)]
     return divided(
         splits,
         name=name,
         class_names=names,
         image_shape=splits["train"].array.shape[1:],
-        provenance=f"arrays of {sum(map(len, splits.values()))} images",
+        provenance="; ".join(
+            filter(None, [f"arrays of {sum(map(len, splits.values()))} images", remark])
+        ),
         fingerprint=fingerprint(parts),
         validation=validation_size,
         seed=seed,
@@ -134,7 +145,7 @@ def from_arrays(
 def divided(splits: dict[str, Split], *, validation: float, seed: int, **facts: Any) -> Data:
     """`Data` from the splits that are given, at least `train`; the missing ones are split off."""
     train = splits["train"]
-    check_trainable(train.labels, len(facts["class_names"]), facts["name"])
+    check_trainable(train.labels, facts["class_names"], facts["name"])
     notes = []
     test = splits.get("test")
     if test is None:
@@ -149,16 +160,17 @@ def divided(splits: dict[str, Split], *, validation: float, seed: int, **facts: 
     return Data(train=train, validation=held_out, test=test, **facts)
 
 
-def check_trainable(labels: np.ndarray, classes: int, name: str) -> None:
+def check_trainable(labels: np.ndarray, class_names: Sequence[str], name: str) -> None:
     """Raise InputError unless there are two images of two classes at least."""
     if len(labels) < 2:
         raise InputError(
             f"{name} has {len(labels)} training image{'' if len(labels) == 1 else 's'}. At least "
             "two are needed, of two classes."
         )
-    if classes < 2 or len(np.unique(labels)) < 2:
+    if len(class_names) < 2 or len(np.unique(labels)) < 2:
+        only = class_names[labels[0]]
         raise InputError(
-            f"All {len(labels)} training images of {name} are of one class ({labels[0]}). A "
+            f"All {len(labels)} training images of {name} are of one class ({only}). A "
             "classifier needs two classes at least."
         )
 
@@ -168,7 +180,8 @@ def _as_split(pair: Any, what: str) -> Split:
         raise InputError(
             f"{what} must be a pair (images, labels). Received: {type(pair).__name__}."
         )
-    images, labels = as_images(pair[0], f"x of {what}"), as_labels(pair[1], f"y of {what}")
+    images = as_images(pair[0], f"x of {what}")
+    labels = as_labels(pair[1], f"y of {what}")
     check_pair(images, labels, what)
     if not len(labels):
         hint = "" if what == "train" else " Leave it out, and it is split off train."
@@ -183,16 +196,4 @@ def _check_alike(images: np.ndarray, train: np.ndarray, what: str) -> None:
             f"{train.dtype} of shape {train.shape[1:]}. All must be alike, in the same range of "
             "values: convert them the same way."
         )
-
-
-def _class_names(class_names: Sequence[str] | None, labels: np.ndarray) -> tuple[str, ...]:
-    if class_names is None:
-        return tuple(str(k) for k in range(int(labels.max(initial=-1)) + 1))
-    names = tuple(str(name) for name in class_names)
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated or "" in names:
-        raise InputError(
-            f"class_names must be distinct and not empty. Received: {list(names)}."
-            + (f" Repeated: {repeated}." if repeated else "")
-        )
-    return names
+    check_reach(reach(images), reach(train), what)

@@ -120,10 +120,17 @@ def with_nan(images):
         (lambda x, y: (x.astype(complex), y), "complex"),
         (lambda x, y: ([[1, 2], [3]], y), "not an array"),
         (lambda x, y: (x, y - 1), r"\[0\] is -1"),
-        (lambda x, y: (x, y.astype(float)), "float64"),
-        (lambda x, y: (x, np.eye(4)[y]), "argmax"),
-        (lambda x, y: (x, y.astype(str)), "return_inverse"),
         (lambda x, y: (x, y * 10**10), "no class number"),
+        (lambda x, y: (x, y + 0.5), r"\[0\] is 0\.5"),
+        (lambda x, y: (x, np.where(y == 1, np.nan, y)), r"\[1\] is nan"),
+        (lambda x, y: (x, [*y.tolist()[:-1], "cat"]), r"y of train mixes texts"),
+        (lambda x, y: (x, np.eye(4)[y] * 0.5), "row 0 is .* not one-hot"),
+        (lambda x, y: (x, np.ones((40, 4))), "several at once, or shares, are another task"),
+        (lambda x, y: (x, np.arange(40)), "40 different labels: these are no classes"),
+        (lambda x, y: (x, [f"image {i}" for i in range(40)]), "these are no classes"),
+        (lambda x, y: (np.zeros((40, 3, 8, 8)), y), r"looks like \(N, C, H, W\)"),
+        (lambda x, y: (x * 0 + 7, y), "All pixels of train are 7"),
+        (lambda x, y: (x * 1e20, y), r"no pixel is beyond 1e\+09"),
         (lambda x, y: (x, y * 0), r"one class \(0\)"),
         (lambda x, y: (x, y * 0 + 2), r"one class \(2\)"),
         (lambda x, y: (x[:0], y[:0]), "no image"),
@@ -158,3 +165,76 @@ def test_splits_of_another_kind_are_refused(noise):
 def test_class_names_must_be_distinct(noise, names):
     with pytest.raises(InputError, match="distinct"):
         from_arrays((noise, LABELS), class_names=names)
+
+
+class TestLabels:
+    """What is plainly meant is taken, the same in every split."""
+
+    def data(self, noise, form, **options):
+        parts = [(noise[:24], form(LABELS[:24])), None, (noise[24:], form(LABELS[24:]))]
+        return from_arrays(*parts, validation_size=0.25, **options)
+
+    @pytest.mark.parametrize(
+        ("form", "names"),
+        [
+            (lambda y: y.astype(float), "0123"),
+            (lambda y: y.astype(np.float32)[:, None], "0123"),
+            (lambda y: np.eye(4)[y], "0123"),
+            (lambda y: np.eye(6, dtype=bool)[y], "012345"),
+            (lambda y: y + 1, "1234"),
+            (lambda y: y * 100, ["0", "100", "200", "300"]),
+            (lambda y: np.array(["cat", "dog", "ape", "bee"])[y], ["ape", "bee", "cat", "dog"]),
+            (lambda y: np.array([b"cat", b"dog", b"ape", b"bee"])[y], ["ape", "bee", "cat", "dog"]),
+            (lambda y: [f"{k}" for k in y * 5], ["0", "5", "10", "15"]),  # numbers as numbers
+            (lambda y: y.astype(object), "0123"),
+        ],
+    )
+    def test_forms(self, noise, form, names):
+        data = self.data(noise, form)
+        assert data.class_names == tuple(names)
+        plain = np.asarray(form(LABELS))
+        if plain.ndim == 2 and plain.shape[1] > 1:
+            plain = plain.argmax(axis=1)
+        plain = [n.decode() if isinstance(n, bytes) else n for n in plain.reshape(-1).tolist()]
+        meant = {image.tobytes(): str(name) for image, name in zip(noise, plain, strict=True)}
+        for split in (data.train, data.validation, data.test):
+            for image, label in zip(split.images, split.labels, strict=True):
+                name = meant[image.tobytes()].removesuffix(".0")
+                assert data.class_names[label] == name
+
+    def test_holes_are_said(self, noise):
+        assert "the 4 labels that occur, 0 to 300" in self.data(noise, lambda y: y * 100).provenance
+        assert "occur" not in self.data(noise, lambda y: y).provenance
+
+    def test_names_by_their_numbers_keep_their_holes(self, noise):
+        data = self.data(noise, lambda y: y * 2, class_names=list("abcdefgh"))
+        assert data.classes == 8
+        assert set(data.train.labels) == {0, 2, 4, 6}
+
+    def test_texts_by_given_names(self, noise):
+        names = ["dog", "cat", "bee", "ape"]
+        data = self.data(noise, lambda y: np.array(names)[y], class_names=names)
+        assert data.class_names == tuple(names)
+        with pytest.raises(InputError, match="labels that are no classes: 'ape'"):
+            self.data(noise, lambda y: np.array(names)[y], class_names=names[:3])
+
+    @pytest.mark.parametrize(
+        ("test", "message"),
+        [
+            (lambda y: np.eye(4)[y], "test are one-hot rows, those of train class numbers"),
+            (lambda y: y.astype(str), "test are names, those of train class numbers"),
+            (lambda y: y + 1, "outside the 4 classes"),
+        ],
+    )
+    def test_another_form_in_another_split(self, noise, test, message):
+        with pytest.raises(InputError, match=message):
+            from_arrays((noise[:24], LABELS[:24]), test=(noise[24:], test(LABELS[24:])))
+
+
+def test_a_split_of_another_scale_is_refused(noise):
+    bytes_, shares = noise.astype("float32"), noise.astype("float32") / 255
+    with pytest.raises(InputError, match=r"Values of test reach 25., those of train"):
+        from_arrays((shares, LABELS), test=(bytes_, LABELS))
+    ones = (noise > 128).astype("uint8")
+    with pytest.raises(InputError, match="those of train 1"):
+        from_arrays((ones, LABELS), validation=(noise, LABELS))

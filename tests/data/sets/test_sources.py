@@ -217,3 +217,34 @@ def test_real_sets(real_data):
     assert (len(photographs.train), len(photographs.validation)) == (720, 80)
     assert (len(photographs.test), photographs.classes) == (200, 10)
     assert np.bincount(photographs.validation.labels).tolist() == [8] * 10
+
+
+def test_every_split_of_an_archive_is_read(tmp_path, arrays):
+    """Keras' keys, and those of MedMNIST with their columns of labels; the rest is named."""
+    x, y = arrays["x_train"], arrays["y_train"]
+    third = len(x) // 3
+    pieces = [(x[k * third : (k + 1) * third], y[k * third : (k + 1) * third]) for k in range(3)]
+    forms = {
+        "keras": ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test"),
+        "long": ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test"),
+        "medmnist": ("train_images", "train_labels", "val_images", "val_labels", "test_images",
+                     "test_labels"),
+    }  # fmt: skip
+    for name, keys in forms.items():
+        values = [a for pair in pieces for a in pair]
+        if name == "medmnist":
+            values = [v if k % 2 == 0 else v[:, None] for k, v in enumerate(values)]
+        np.savez(tmp_path / f"{name}.npz", **dict(zip(keys, values, strict=True)), extra=[1, 2])
+        data = load_data(tmp_path / f"{name}.npz")
+        for split, (images, labels) in zip(
+            (data.train, data.validation, data.test), pieces, strict=True
+        ):
+            np.testing.assert_array_equal(split.images.reshape(images.shape), images)
+            np.testing.assert_array_equal(split.labels, labels)
+        assert "not read: extra" in data.provenance
+
+
+def test_half_a_split_is_refused(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays, x_val=arrays["x_train"][:4])
+    with pytest.raises(InputError, match="lacks y_validation"):
+        load_data(tmp_path / "a.npz")
