@@ -12,10 +12,13 @@ import numpy as np
 from rich.console import Console
 
 from kcnn.data import Data, load_data, load_image
+from kcnn.data.sets.arrays import check_reach, reach
+from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
 from kcnn.runs.directory import Run
 from kcnn.tasks.task import Evaluation
+from kcnn.terminal import shape_text
 
 
 def predict(
@@ -41,6 +44,7 @@ def predict(
     Raises:
         InputError: The first file that is missing or no image; a batch size below 1.
     """
+    _refuse_bytes(run)
     size, paths = _batch_size(run, batch_size), [Path(image) for image in images]
     batches = -(-len(paths) // size)
     outputs = forward(run.model, batches)
@@ -73,38 +77,67 @@ def _decoded(
 
 def evaluate_run(
     run: Run,
-    data: str | Data | None = None,
+    data: Any = None,
     *,
     batch_size: int | None = None,
     console: Console | None = None,
 ) -> Evaluation:
-    """Evaluate a run on the test split of its own data, or of other `data`.
+    """Evaluate a run on the test split of its own data, or on other `data`, all of them.
 
     Args:
         run: A finished run.
-        data: What `kcnn.load_data` takes or gives.
+        data: A name or path, arrays, or a `kcnn.Data` (see `kcnn.data.sets.handed`): the test split
+            that they name, else all. Classes go by name, and may be some of the run's.
         batch_size: Images that the network takes at once; None chooses by its memory.
         console: A terminal there shows how far it is.
 
     Raises:
-        InputError: The run's own data has changed; other data has other classes; the run was
-            trained on data in memory and none is given; a batch size below 1.
+        InputError: The run's own data has changed; other data has classes that the run does not
+            know, images of another size, or pixels of another scale; the run was trained on data
+            in memory and none is given; a batch size below 1.
     """
     images = _batch_size(run, batch_size)
-    if data is None:
-        data = _own_data(run)
-    elif isinstance(data, str):
-        data = load_data(data, seed=run.recipe.seed_of_split)
-    problem = run.task.problem(data, run.recipe, run.model)
-    if problem.class_names != run.class_names:
-        raise InputError(
-            f"The run knows the classes {', '.join(run.class_names)}; the data "
-            f"{problem.name!r} has {', '.join(problem.class_names)}."
-        )
-    model = run.model
+    model, own = run.model, data is None
+    given = _own_data(run) if own else handed_over(data, run.class_names)
+    problem = run.task.problem(given, run.recipe, model)
+    if not own:
+        _refuse_other_images(run, given)
+        if console is not None:
+            console.print(f"evaluated on {given.provenance}", markup=False)
     targets = run.task.targets(problem, model.output_shape[-1])
     batches = problem.evaluation("test", images, model.input_shape[1:3], targets)
     return run.task.evaluate(model, batches, console)
+
+
+def _refuse_other_images(run: Run, data: Data) -> None:
+    """Refuse images that are not what the network was trained on."""
+    if data.is_files:
+        _refuse_bytes(run)
+        return
+    expected, images = run.model.input_shape[1:], data.test.array
+    if any(a and a != b for a, b in zip(expected, images.shape[1:], strict=True)):
+        raise InputError(
+            f"Images of {data.name!r} are {shape_text(images.shape[1:])}; the run takes "
+            f"{shape_text(expected)}. Resize them, or give a folder of image files, which are fit."
+        )
+    if (trained := run.data.get("pixels")) is not None:
+        check_reach(reach(images), max(map(abs, trained["range"])), f"{data.name!r}")
+
+
+def _refuse_bytes(run: Run) -> None:
+    """Refuse image files, whose pixels are 0 to 255, for a network of pixels of another scale."""
+    trained = run.data.get("pixels")
+    if trained is None:  # a run of before
+        return
+    try:
+        check_reach(255.0, max(map(abs, trained["range"])), "image files")
+    except InputError as error:
+        low, high = trained["range"]
+        raise InputError(
+            f"The run was trained on values from {low:.4g} to {high:.4g}; image files hold 0 to "
+            f"255. Train on bytes (uint8), which the network normalises by itself; or hand over "
+            f"arrays in the range of the training."
+        ) from error
 
 
 def _own_data(run: Run) -> Data:

@@ -59,6 +59,10 @@ class Problem(Protocol):
     def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (C,) of the training split at the size that the network sees."""
 
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """Of the training images: their "dtype", and the "range" of their values."""
+
     def steps(self, recipe: Recipe) -> int:
         """Steps of an epoch."""
 
@@ -90,4 +94,5 @@ def description(problem: Problem) -> dict[str, Any]:
         "images": dict(problem.sizes),
         "image_shape": problem.image_shape,
         "class_names": problem.class_names,
+        "pixels": problem.pixels,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from kcnn.data import (
     training_feed,
 )
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.arrays import ends
 from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
@@ -88,6 +90,14 @@ class StoredProblem:
         if size not in self._statistics:
             self._statistics[size] = statistics(self.data.train, image_size=self._fit(size))
         return self._statistics[size]
+
+    @cached_property
+    def pixels(self) -> dict[str, Any]:
+        """Files hold bytes."""
+        if self.is_files:
+            return {"dtype": "uint8", "range": [0, 255]}
+        images = self.data.train.array
+        return {"dtype": images.dtype.name, "range": ends(images)}
 
     def steps(self, recipe: Recipe) -> int:
         """Steps of an epoch; the last batch of an epoch is whole."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from kcnn.data import Feed
 from kcnn.data.batches.targets import Targets
-from kcnn.data.sets.arrays import check_largest, check_reach, looks_channels_first, reach
+from kcnn.data.sets.arrays import check_largest, check_reach, looks_channels_first
 from kcnn.data.sets.classes import occurring
 from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
@@ -32,12 +32,18 @@ class Survey:
     pixels: int = 0
     total: Any = 0.0
     squares: Any = 0.0
-    reach: float = 0.0  #: the largest value of a pixel, whatever its sign
+    low: float = np.inf  #: the smallest value of a pixel
+    high: float = -np.inf  #: the largest
 
     @property
     def batch_size(self) -> int:
         """Images of a batch, on average, rounded up."""
         return -(-self.images // self.steps)
+
+    @property
+    def reach(self) -> float:
+        """The largest value of a pixel, whatever its sign; a small number at least."""
+        return max(-self.low, self.high, 1e-9)
 
     @property
     def variance(self) -> np.ndarray:
@@ -83,6 +89,12 @@ class StreamProblem:
         seen = self.surveys["train"]
         mean, variance = seen.total / seen.pixels, seen.variance
         return mean.astype("float32"), np.where(variance > 1e-12, variance, 1.0).astype("float32")
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        seen = self.surveys["train"]
+        dtype = self.streams["train"].element_spec[0].dtype.name
+        return {"dtype": dtype, "range": [seen.low, seen.high]}
 
     def steps(self, recipe: Recipe) -> int:
         """Batches of the training stream."""
@@ -179,7 +191,8 @@ def _survey(part: str, stream: tf.data.Dataset) -> Survey:
         seen.pixels += values[..., 0].size
         seen.total += values.sum((0, 1, 2))
         seen.squares += np.square(values).sum((0, 1, 2))
-        seen.reach = max(seen.reach, reach(values))
+        seen.low = min(seen.low, float(values.min()))
+        seen.high = max(seen.high, float(values.max()))
         if seen.steps == _ENDLESS and not known:
             raise InputError(
                 f"The {part!r} dataset does not say how long it is, and has not ended after "
@@ -202,7 +215,7 @@ def _refuse_unlike(streams: Mapping[str, tf.data.Dataset], found: Mapping[str, S
             raise InputError(
                 f"The {part!r} dataset gives {here}, the 'train' dataset {form}. All must be alike."
             )
-        check_reach(max(survey.reach, 1e-9), max(train.reach, 1e-9), f"the {part!r} dataset")
+        check_reach(survey.reach, train.reach, f"the {part!r} dataset")
 
 
 def _form(spec: tuple[tf.TensorSpec, tf.TensorSpec]) -> str:

@@ -427,8 +427,9 @@ class TestBadInput:
 
     def test_data_that_changed_or_does_not_fit_the_run(self, tmp_path, digits_run):
         images, labels = toy_arrays(classes=3, shape=(8, 8, 1))
-        with pytest.raises(kcnn.InputError, match="knows the classes"):
-            evaluate_run(digits_run, kcnn.from_arrays((images, labels)))
+        other = kcnn.from_arrays((images, labels), class_names=["1", "b", "c"])
+        with pytest.raises(kcnn.InputError, match=r"does not know: b, c\. It knows 0, 1, 2"):
+            evaluate_run(digits_run, other)
         run = kcnn.train(recipe(tmp_path, model="mlp"), data=(images, labels), verbose=False)
         with pytest.raises(kcnn.InputError, match="caller's own"):
             evaluate_run(load_run(run.directory))

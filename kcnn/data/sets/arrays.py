@@ -73,12 +73,15 @@ def check_reach(here: float, there: float, what: str) -> None:
 
 def reach(images: np.ndarray) -> float:
     """The largest value, whatever its sign; a small number at least."""
+    low, high = ends(images)
+    return max(-low, high, 1e-9)
+
+
+def ends(images: np.ndarray) -> list[float]:
+    """The smallest and the largest value."""
     flat = images.reshape(-1)
-    ends = [
-        (float(flat[start : start + _CHUNK].min()), float(flat[start : start + _CHUNK].max()))
-        for start in range(0, flat.size, _CHUNK)
-    ]
-    return max(1e-9, *(max(-low, high) for low, high in ends))
+    chunks = [flat[start : start + _CHUNK] for start in range(0, flat.size, _CHUNK)]
+    return [float(min(c.min() for c in chunks)), float(max(c.max() for c in chunks))]
 
 
 def check_largest(value: float, what: str) -> None:

@@ -5,24 +5,38 @@
 | `flowers/{daisy,rose}/*.jpg`       | classes daisy and rose; test is a fixed fifth    |
 | `flowers/{train,val}/CLASS/*.jpg`  | val is the published test split                  |
 | `flowers/{train,test}/CLASS/*.jpg` | as named; validation is split off train          |
-| `flowers/{train,val,test}/...`     | as named (val may be called valid or validation) |
+| `flowers/{train,val,test}/...`     | as named                                         |
+
+Splits are known by the names that people give them: `Training`, `training_set`, `seg_train`; `val`,
+`valid`, `validation`, `dev`; `test`, `Testing`, `test_set`.
 """
 
 import hashlib
 import os
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from kcnn.data.sets.classes import by_number
 from kcnn.data.sets.decoding import SUFFIXES
 from kcnn.data.sets.images import ImageFiles
 from kcnn.data.sets.splits import Data, Split, divided
 from kcnn.errors import InputError
 
-_VALIDATION = ("val", "valid", "validation")
-_HELD_OUT = (*_VALIDATION, "test")
+#: Of a folder's name in small letters, without what stands around: `seg_`, `_set`.
+_SPLIT = re.compile(
+    r"(?:seg[_-])?(train(?:ing)?|val(?:id(?:ation)?)?|dev|test(?:ing)?)(?:[_-]?(?:set|data|images))?"
+)
+_PARTS = {"tr": "train", "te": "test"}  # by the first letters; the others are for validation
+#: Of files that say something of the images: a folder of them alone is no class.
+_DOCUMENTS = {
+    ".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".pdf", ".html", ".py", ".db",
+    ".ini", ".log",
+}  # fmt: skip
 _LITTER = {"__MACOSX"}  # what archivers leave; hidden names never count anyway
 
 _EXPECTED = (
@@ -38,14 +52,17 @@ class _Index:
     root: Path
     classes: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     outside: int = 0  #: links left out because they lead outside the root
+    others: Counter[str] = field(default_factory=Counter)  #: files left out, by their suffix
+    empty: dict[str, Counter[str]] = field(default_factory=dict)  #: folders of such files alone
+    beside: list[str] = field(default_factory=list)  #: folders beside the splits
 
 
 def load_folder(folder: Path, *, name: str, validation: float, seed: int) -> Data:
     """Index a folder of image files. Costs the reading of directories only.
 
     Nested folders belong to their class folder. Hidden files and folders, files without an image
-    suffix, classes without images, and links that lead outside `folder` do not count. Class
-    numbers follow the sorted class names.
+    suffix (they are counted in the provenance), empty folders, and links that lead outside
+    `folder` do not count. Class numbers follow the sorted class names, 2 before 10.
 
     Args:
         folder: the folder; the layouts are listed at the top of this module.
@@ -54,16 +71,16 @@ def load_folder(folder: Path, *, name: str, validation: float, seed: int) -> Dat
         seed: of that split.
 
     Raises:
-        InputError: a folder that cannot be read, fewer than two classes, or a held-out split
-            with a class that train lacks.
+        InputError: a folder that cannot be read, fewer than two classes, a class folder of which
+            no file is read, or a held-out split with a class that train lacks.
     """
     root = folder.resolve()
-    parts = {key: _index(root, sub) for key, sub in _split_folders(root).items()}
-    class_names = tuple(sorted(parts["train"].classes))
+    folders, beside = split_folders(root)
+    parts = {key: _index(root, sub) for key, sub in folders.items()}
+    class_names = tuple(sorted(parts["train"].classes, key=by_number))
     _check_classes(folder, parts, class_names)
     splits = {key: _as_split(index, class_names) for key, index in parts.items()}
-    outside = sum(index.outside for index in parts.values())
-    note = f"; {outside} links that lead outside left out" if outside else ""
+    note = "".join(f"; {remark}" for remark in _left_out(parts, beside))
     return divided(
         splits,
         name=name,
@@ -76,34 +93,69 @@ def load_folder(folder: Path, *, name: str, validation: float, seed: int) -> Dat
     )
 
 
-def _split_folders(root: Path) -> dict[str, str]:
-    """For each split that the folder names, its subfolder; {"train": ""} where it names none."""
+def files_of(folder: Path) -> tuple[ImageFiles, list[str], str]:
+    """Images to be evaluated: the test split that a folder names, else all; and their classes.
+
+    Returns:
+        The files; the name of the class of each; which part of the folder it is.
+
+    Raises:
+        InputError: A folder that cannot be read, or without class folders with images.
+    """
+    root = folder.resolve()
+    folders, _ = split_folders(root, training=False)
+    part = folders.get("test", "")
+    index = _index(root, part)
+    if not index.classes:
+        raise InputError(f"{folder} has no class folder with images. {_EXPECTED}")
+    pairs = [(path, name) for name, files in index.classes.items() for path, _ in files]
+    files = ImageFiles(root, [path for path, _ in pairs])
+    return files, [name for _, name in pairs], part or "all of it"
+
+
+def split_folders(root: Path, *, training: bool = True) -> tuple[dict[str, str], list[str]]:
+    """For each split that the folder names, its subfolder ({"train": ""} for none); and the rest.
+
+    Raises:
+        InputError: Two folders for one split; held-out splits without one to train on.
+    """
     entries = sorted(_entries(root), key=lambda entry: entry.name)
-    index = _Index(root)
-    found = {e.name.lower(): e.name for e in entries if _is_inside_dir(e, index)}
-    if "train" not in found or (found.keys().isdisjoint(_HELD_OUT) and len(found) > 1):
-        return {"train": ""}
-    folders = {"train": found["train"]}
-    held_out = [found[key] for key in _VALIDATION if key in found]
-    if len(held_out) > 1:
-        raise InputError(
-            f"{root} holds {' and '.join(held_out)}: only one of them can be the validation split."
-        )
-    if "test" in found:
-        folders["test"] = found["test"]
-    if held_out:
+    index, beside = _Index(root), list[str]()
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in (e.name for e in entries if _is_inside_dir(e, index)):
+        match = _SPLIT.fullmatch(name.lower())
+        part = _PARTS.get(match[1][:2], "validation") if match else None
+        (found[part] if part else beside).append(name)
+    if not found or (found.keys() == {"train"} and beside):
+        return {"train": ""}, []
+    if "train" not in found:
+        if beside or not training:  # classes of which one is called so
+            return {"train": ""}, []
+        held_out = ", ".join(sorted(name for names in found.values() for name in names))
+        raise InputError(f"{root} holds {held_out}, and no split to train on. {_EXPECTED}")
+    for part, names in found.items():
+        if len(names) > 1:
+            raise InputError(
+                f"{root} holds {' and '.join(names)}: only one of them can be the {part} split."
+            )
+    folders = {part: names[0] for part, names in found.items()}
+    if "validation" in folders and "test" not in folders:
         # With train and val alone, val is what was held out for the published figure.
-        folders["validation" if "test" in found else "test"] = held_out[0]
-    return folders
+        folders["test"] = folders.pop("validation")
+    return folders, beside
 
 
 def _index(root: Path, sub: str) -> _Index:
     index = _Index(root)
     for entry in _entries(root / sub):
         if _is_inside_dir(entry, index):
+            before = index.others.copy()
             files = sorted(_walk(entry.path, index, (os.path.realpath(root / sub),)))
+            others = index.others - before
             if files:
                 index.classes[entry.name] = files
+            elif others.keys() - _DOCUMENTS:
+                index.empty[entry.name] = others
     return index
 
 
@@ -115,8 +167,11 @@ def _walk(folder: str, index: _Index, above: tuple[str, ...]) -> Iterator[tuple[
     for entry in _entries(folder):
         if _is_inside_dir(entry, index):
             yield from _walk(entry.path, index, (*above, real))
-        elif entry.name.lower().endswith(SUFFIXES) and entry.is_file() and _is_inside(entry, index):
-            yield os.path.relpath(entry.path, index.root), entry.stat().st_size
+        elif entry.is_file() and _is_inside(entry, index):
+            if entry.name.lower().endswith(SUFFIXES):
+                yield os.path.relpath(entry.path, index.root), entry.stat().st_size
+            else:
+                index.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1
 
 
 def _is_inside_dir(entry: os.DirEntry, index: _Index) -> bool:
@@ -139,7 +194,34 @@ def _entries(folder: str | Path) -> list[os.DirEntry]:
         raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from error
 
 
+def _left_out(parts: dict[str, _Index], beside: list[str]) -> Iterator[str]:
+    """What does not count, a remark for each kind."""
+    if outside := sum(index.outside for index in parts.values()):
+        yield f"{outside} links that lead outside left out"
+    if others := sum((index.others for index in parts.values()), Counter()):
+        yield f"files left out: {_counted(others)}"
+    if beside:
+        yield f"folders beside the splits left out: {', '.join(beside[:10])}"
+
+
+def _counted(others: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(10))
+
+
 def _check_classes(folder: Path, parts: dict[str, _Index], class_names: tuple[str, ...]) -> None:
+    vanished = [item for index in parts.values() for item in index.empty.items()]
+    if vanished:
+        name, others = vanished[0]
+        raise InputError(
+            f"{folder}: the folder {name!r} holds no image that is read ({_counted(others)}), and "
+            f"would be no class. Convert its files ({', '.join(SUFFIXES)} are read), or move it "
+            f"away."
+        )
+    if len(class_names) == 1 and (inner := _inner(folder.resolve() / class_names[0])):
+        raise InputError(
+            f"{folder} holds the one folder {class_names[0]!r}, which holds folders itself "
+            f"({', '.join(inner[:5])}). Perhaps {str(folder / class_names[0])!r} is meant."
+        )
     if len(class_names) < 2:
         found = f"the one class {class_names[0]}" if class_names else "no class folder with images"
         outside = sum(index.outside for index in parts.values())
@@ -154,6 +236,14 @@ def _check_classes(folder: Path, parts: dict[str, _Index], class_names: tuple[st
             )
         if not index.classes:
             raise InputError(f"The {key} split of {folder} has no class folder with images.")
+
+
+def _inner(folder: Path) -> list[str]:
+    """Folders with images in a folder; more than one are classes, or splits."""
+    if not folder.is_dir():
+        return []
+    names = sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+    return names if len(names) > 1 else []
 
 
 def _as_split(index: _Index, class_names: tuple[str, ...]) -> Split:

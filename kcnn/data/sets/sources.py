@@ -57,18 +57,18 @@ def load_data(
     text, options = os.fspath(name), {"validation_size": validation, "seed": seed}
     if text == "digits":
         return _digits(**options)
-    path = _find(text)
+    path = find(text)
     if path is None and text in _KERAS:
         return _from_keras(text, **options)
     if path is None:
         raise InputError(_unknown(text))
     if path.is_dir():
-        data = load_folder(path, name=_label(text), validation=validation, seed=seed)
+        data = load_folder(path, name=label(text), validation=validation, seed=seed)
         return preflight(data, skip_bad=True) if skip_bad else data
-    return _from_npz(path, _label(text), CLASS_NAMES.get(text), **options)
+    return _from_npz(path, label(text), CLASS_NAMES.get(text), **options)
 
 
-def _find(text: str) -> Path | None:
+def find(text: str) -> Path | None:
     """The file or folder that a name means; a published name means only KCNN_DATA's copy."""
     folder = os.environ.get("KCNN_DATA")
     candidates = [] if text in _KERAS else [Path(text).expanduser()]
@@ -104,8 +104,8 @@ def _from_keras(name: str, **options: Any) -> Data:
 
 
 def _from_npz(path: Path, name: str, names: tuple[str, ...] | None, **options: Any) -> Data:
-    parts, stored, unused = _read_npz(path)
-    names = names if stored is None else tuple(_names_in(stored, path))
+    parts, stored, unused = read_npz(path)
+    names = names if stored is None else tuple(names_in(stored, path))
     try:
         data = from_arrays(
             parts["train"],
@@ -121,7 +121,7 @@ def _from_npz(path: Path, name: str, names: tuple[str, ...] | None, **options: A
     return _from(data, f"{path}{remark}")
 
 
-def _read_npz(
+def read_npz(
     path: Path,
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray | None, list[str]]:
     """Images and labels by part, names of classes, and keys that were not read; never a pickle."""
@@ -163,7 +163,12 @@ def _keys(path: Path, names: list[str]) -> tuple[dict[str, tuple[str, str]], lis
         ) from error
 
 
-def _names_in(names: np.ndarray, path: Path) -> list[str]:
+def names_in(names: np.ndarray, path: Path) -> list[str]:
+    """The class names of an archive.
+
+    Raises:
+        InputError: They are no list of texts.
+    """
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(
             f"{path}: class_names has shape {names.shape} and dtype {names.dtype}. It must be a "
@@ -176,7 +181,7 @@ def _from(data: Data, provenance: str) -> Data:
     return replace(data, provenance=f"{provenance}; {data.provenance}")
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
     """What reports call the data: a name as it is; of a path its last part."""
     path = Path(text)
     return path.name.removesuffix(".npz") or path.resolve().name or text

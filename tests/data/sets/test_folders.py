@@ -198,3 +198,67 @@ def test_image_files_is_a_sequence_of_paths(tmp_path):
 
 def _files(counts):
     return sorted(f"{folder}/{i:03}.png" for folder, count in counts.items() for i in range(count))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"), ("training_set", "test_set"), ("seg_train", "seg_test"),
+        ("TRAIN", "TEST"), ("train-images", "test-images"), ("train", "dev"),
+    ],
+)  # fmt: skip
+def test_names_that_people_give_splits(make_folder, train, test):
+    root = make_folder({f"{train}/a": 6, f"{train}/b": 6, f"{test}/a": 2, f"{test}/b": 3})
+    data = load_data(root)
+    assert data.class_names == ("a", "b")
+    assert len(data.test) == 5
+    assert {path.parents[1].name for path in data.test.images} == {test}
+    assert {path.parents[1].name for path in data.train.images} == {train}
+
+
+def test_a_folder_beside_the_splits_is_named(make_folder):
+    root = make_folder({"train/a": 6, "train/b": 6, "test/a": 2, "test/b": 2, "unlabelled": 3})
+    assert "beside the splits left out: unlabelled" in load_data(root).provenance
+
+
+def test_splits_without_one_to_train_on(make_folder):
+    with pytest.raises(InputError, match="holds test, val, and no split to train on"):
+        load_data(make_folder({"test/a": 3, "test/b": 3, "val/a": 3, "val/b": 3}))
+
+
+def test_classes_that_are_called_like_splits(make_folder):
+    """Beside classes that are not, and without one to train on."""
+    assert load_data(make_folder({"test": 6, "exam": 6})).class_names == ("exam", "test")
+
+
+def test_a_wrapping_folder_points_inside(make_folder):
+    root = make_folder({"flowers/daisy": 4, "flowers/rose": 4})
+    with pytest.raises(InputError, match=r"one folder 'flowers', which holds folders .*daisy, rose"
+                       r".* Perhaps '.*/images/flowers' is meant"):  # fmt: skip
+        load_data(root)
+    assert load_data(root / "flowers").class_names == ("daisy", "rose")
+
+
+def test_numbers_sort_as_numbers(make_folder):
+    counts = {str(k): 3 for k in (1, 2, 10, 11, 20)} | {"b10": 3, "b9": 3}
+    assert load_data(make_folder(counts)).class_names == ("1", "2", "10", "11", "20", "b9", "b10")
+
+
+def test_what_is_left_out_is_counted(make_folder):
+    root = make_folder({"a": 6, "b": 6})
+    for k in range(3):
+        (root / "a" / f"{k}.tif").write_bytes(b"x")
+    (root / "b" / "photo").write_bytes(b"x")
+    assert "files left out: 3 .tif, 1 without suffix" in load_data(root).provenance
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".avif", ""])
+def test_a_class_that_would_vanish_is_refused(make_folder, suffix):
+    """Three classes became two, without a word."""
+    root = make_folder({"a": 6, "b": 6})
+    (root / "c").mkdir()
+    for k in range(4):
+        (root / "c" / f"{k}{suffix}").write_bytes(b"x")
+    kind = suffix or "without suffix"
+    with pytest.raises(InputError, match=rf"folder 'c' holds no image .*4 {kind}.* no class"):
+        load_data(root)
