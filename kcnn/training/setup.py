@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -164,12 +165,17 @@ def _resolved(
     # What the caller handed over is named by what it is.
     recipe = dataclasses.replace(recipe, data=problem.source or f"own: {problem.name}")
     if model is not None:
-        recipe = dataclasses.replace(recipe, model=f"own: {model.name}")
+        recipe = dataclasses.replace(recipe, model=f"own: {_without_counter(model)}")
     if problem.batch_size:
         recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
     family = OTHERS if entry is None else entry.family
     images, shape = problem.sizes["train"], problem.image_shape
     return resolve(recipe, family=family, images=images, image_shape=shape)
+
+
+def _without_counter(model: keras.Model) -> str:
+    """Its name; one that Keras gave without the number of models in the process."""
+    return re.sub(r"^(functional|sequential|model)_\d+$", r"\1", model.name)
 
 
 def _fill_cache(recipe: ResolvedRecipe, problem: Problem, plan: Plan, console: Console) -> None:

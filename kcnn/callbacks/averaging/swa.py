@@ -10,17 +10,12 @@ from typing import Any
 import numpy as np
 
 from kcnn.callbacks.averaging import refusals, timetable
-from kcnn.callbacks.averaging.fit_data import (
-    FitData,
-    evaluate_options,
-    evaluated,
-    fit_data,
-    training_data,
-)
+from kcnn.callbacks.averaging.fit_data import evaluate_options, evaluated, training_data
 from kcnn.callbacks.averaging.mean import WeightMean, assign, values
 from kcnn.callbacks.averaging.statistics import Statistics, statistics_of
 from kcnn.callbacks.averaging.timetable import Timetable
 from kcnn.errors import InputError
+from kcnn.graph.fit_data import FitData, fit_data
 from kcnn.graph.recalibration import batchnorm_layers
 from kcnn.startup import keras
 

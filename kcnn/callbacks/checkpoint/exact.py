@@ -13,13 +13,8 @@ from kcnn.callbacks.checkpoint import files
 from kcnn.callbacks.checkpoint.period import Period, within_epochs
 from kcnn.callbacks.checkpoint.signals import Signals
 from kcnn.callbacks.checkpoint.skipping import Skipping
-from kcnn.callbacks.checkpoint.state import (
-    restore_state,
-    restore_surroundings,
-    state_of,
-    surroundings,
-)
-from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.callbacks.checkpoint.state import States, restore_surroundings, surroundings
+from kcnn.callbacks.checkpoint.variables import Snapshot, averages, kinds
 from kcnn.errors import InputError, NonFiniteError
 from kcnn.startup import keras
 from kcnn.storage import archive
@@ -131,6 +126,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         files.make_writable(self.directory)
+        files.refuse_ended(self.directory, self._found)
         if not self.model.built:
             raise InputError(
                 "A model without weights yet has nothing to save or restore. Give its first layer "
@@ -140,7 +136,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self._period.begin(0)
         self._raw: list[Any] | None = None
         self._pending = self._found
-        self._skipping = None
+        self._skipping, self._states = None, States(self.callbacks)
         self.check(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -191,7 +187,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs = None) -> None:
         if self._pending:  # all epochs were done
             self.restore()
-            if getattr(self.model.optimizer, "use_ema", False):  # done by fit, too early
+            if averages(self.model):  # done by fit, too early
                 self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         else:
             self._before, self._batch, self._epoch = self._before + self._batch, 0, self._epoch + 1
@@ -239,7 +235,8 @@ class ExactCheckpoint(keras.callbacks.Callback):
             "stopped": stopped,
             "identity": self.identity,
             "variables": variables,
-            "callbacks": [[type(c).__name__, state_of(c)] for c in self.callbacks],
+            "callbacks": self._states.take(),
+            "kinds": kinds(self.model),
             **surroundings(self.model),
         }
         here = self._epoch, self._batch
@@ -252,7 +249,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
 
         `fit` puts the averages in their place before it ends.
         """
-        if self._raw is None and getattr(self.model.optimizer, "use_ema", False):
+        if self._raw is None and averages(self.model):
             self._raw = [keras.ops.copy(v.value) for v in self.model.trainable_variables]
 
     # Restoring
@@ -270,8 +267,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         if found is None:
             raise RuntimeError("restore is for a training that goes on, once, behind its beginning")
         Snapshot.restore(self.model, found["variables"])
-        for callback, (_, state) in zip(self.callbacks, found["callbacks"], strict=True):
-            restore_state(callback, state)
+        self._states.restore(found["callbacks"])
         restore_surroundings(self.model, found)
         self._batch, self._before = found["batch"], found["step"] - found["batch"]
         self._period.restored(found["step"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.callbacks.checkpoint.variables import Snapshot, kinds
 from kcnn.errors import InputError
 from kcnn.startup import keras
 from kcnn.storage import archive
@@ -70,12 +70,31 @@ def differences_from(
         for name in dict.fromkeys([*theirs, *ours])
         if theirs.get(name) != ours.get(name)
     ]
+    here = kinds(model)
+    differences += [
+        f"{name}: {there} there, {here[name]} here"
+        for name, there in found.get("kinds", here).items()  # missing in those of before
+        if there != here[name]
+    ]
     differences += Snapshot.differences(model, found["variables"])
     names = [name for name, _ in found["callbacks"]]
-    here = [type(callback).__name__ for callback in callbacks]
-    if names != here:
-        differences.append(f"callbacks: {', '.join(names)} there, {', '.join(here)} here")
+    given = [type(callback).__name__ for callback in callbacks]
+    if names != given:
+        differences.append(f"callbacks: {', '.join(names)} there, {', '.join(given)} here")
     return differences
+
+
+def refuse_ended(directory: Path, found: dict[str, Any] | None) -> None:
+    """Refuse to begin anew over the checkpoints of a training that has ended.
+
+    Raises:
+        InputError: There are some, and they were not looked for.
+    """
+    if found is None and files_in(directory):
+        raise InputError(
+            f"{str(directory)!r} holds the checkpoints of a training that has ended; a new one "
+            f"would replace them. Call find() to go on from them, or choose another directory."
+        )
 
 
 def refuse_other_epoch(path: Path | None, found: dict[str, Any], epoch: int) -> None:

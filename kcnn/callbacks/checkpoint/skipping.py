@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcnn.callbacks.checkpoint.variables import Snapshot
+from kcnn.graph.fit_data import fit_data
 from kcnn.startup import keras
 
 
@@ -16,12 +17,16 @@ class Skipping:
 
     Args:
         model: In `fit`, before the first step.
-        draw: Take each batch, and drop it.
+        draw: Take each batch, and drop it. Else the data begin with the step: nothing is taken,
+            and what Keras makes of a first batch is made of zeros of the data's form.
     """
 
     def __init__(self, model: keras.Model, *, draw: bool) -> None:
         self._model, self._draw = model, draw
         self._function, self._history = model.train_function, model.history
+        fit = None if draw else fit_data(model)
+        if fit is not None and hasattr(fit.x, "element_spec"):
+            Snapshot.build_metrics(model, _zeros(fit.x.element_spec))
 
     def next_call(self) -> None:
         """Do nothing in the next call."""
@@ -35,3 +40,12 @@ class Skipping:
             for _ in range(self._model.steps_per_execution):
                 Snapshot.build_metrics(self._model, next(iterator, None))
         return self._model.get_metrics_result()
+
+
+def _zeros(spec: Any) -> Any:
+    """A batch of one element of zeros, of the form that a `tf.data.Dataset` gives."""
+
+    def zeros(one: Any) -> Any:
+        return keras.ops.zeros([side or 1 for side in one.shape], one.dtype.name)
+
+    return keras.tree.map_structure(zeros, spec)

@@ -99,6 +99,20 @@ class Snapshot:
             model.reset_metrics()
 
 
+def averages(model: keras.Model) -> bool:
+    """Whether the optimiser keeps an average of the weights, also behind a loss scaling."""
+    optimizer = model.optimizer
+    return bool(getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False))
+
+
+def kinds(model: keras.Model) -> dict[str, str]:
+    """What shapes of variables do not tell: class of the optimiser, and precision."""
+    optimizer = model.optimizer
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    policies = sorted({layer.dtype_policy.name for layer in model.layers if layer.weights})
+    return {"optimizer": type(inner).__name__, "precision": ", ".join(policies)}
+
+
 def _optimizer_variables(model: keras.Model, taken: dict[str, Any]) -> list[keras.Variable]:
     """The optimiser's variables of which there are values."""
     variables = list(model.optimizer.variables)

@@ -205,5 +205,4 @@ def traits(recipe: ResolvedRecipe) -> tuple:
     fixed = recipe.momentum if recipe.optimizer == "rmsprop" else bool(recipe.momentum)
     rated = recipe.warmup or recipe.swa_learning_rate is not None
     scheduled = recipe.schedule if recipe.schedule != "constant" else bool(rated)
-    optimizer = "adam" if recipe.optimizer == "adamw" else recipe.optimizer
-    return optimizer, fixed, scheduled, recipe.weight_decay > 0, recipe.ema
+    return recipe.optimizer, fixed, scheduled, recipe.weight_decay > 0, recipe.ema

@@ -16,8 +16,8 @@ import pytest
 
 import kcnn
 from kcnn.callbacks.averaging import timetable as swa_schedule
-from kcnn.callbacks.averaging.fit_data import fit_data
 from kcnn.callbacks.averaging.swa import StochasticWeightAveraging
+from kcnn.graph.fit_data import fit_data
 
 L = keras.layers
 SAMPLES, BATCH = 40, 8

@@ -1,5 +1,6 @@
 """`ExactCheckpoint` in anybody's `fit`."""
 
+import collections
 import itertools
 import os
 import random
@@ -235,6 +236,117 @@ def test_a_data_set_that_begins_with_the_step(tmp_path):
     assert_same(whole_state(run("broken")), whole_state(expected))
 
 
+def test_a_data_set_that_begins_with_the_step_in_a_new_process(tmp_path):
+    """Whose compiled metrics Keras has not built yet, and which makes nothing of a batch."""
+
+    def stepwise(directory, leave=None):
+        model, data = model_and_data(metrics=("accuracy",))
+        checkpoint = ExactCheckpoint(directory, every=1, data="step")
+        callbacks = [checkpoint, At(*leave)] if leave else [checkpoint]
+        history = model.fit(
+            data.repeat().skip(checkpoint.step), steps_per_epoch=STEPS, epochs=4, shuffle=False,
+            initial_epoch=checkpoint.initial_epoch, callbacks=callbacks, verbose=0,
+        )  # fmt: skip
+        return whole_state(model), history.history
+
+    with pytest.raises(Leave):
+        stepwise(tmp_path / "left", ("on_train_batch_end", STEPS + 3))
+    state, history = stepwise(tmp_path / "left")
+    expected, whole = stepwise(tmp_path / "whole")
+    assert_same(state, expected)
+    assert history == whole
+
+
+class TestConfiguration:
+    """What a callback is made with is the program's affair; what it has seen is the training's."""
+
+    def resumed(self, directory, callbacks, epochs=4, **options):
+        model, data = model_and_data()
+        checkpoint = ExactCheckpoint(directory, callbacks=callbacks)
+        model.fit(
+            data, shuffle=False, epochs=epochs, callbacks=[checkpoint, *callbacks], verbose=0,
+            initial_epoch=checkpoint.initial_epoch, validation_data=data,
+        )  # fmt: skip
+        return model
+
+    def test_patience_is_that_of_the_program(self, tmp_path):
+        kinds = keras.callbacks
+        short, long = (kinds.EarlyStopping("val_loss", patience=p, min_delta=9.0) for p in (9, 50))
+        self.resumed(tmp_path, [short], epochs=2)
+        assert short.wait > 0
+        self.resumed(tmp_path, [long], epochs=4)
+        assert (long.patience, long.wait) == (50, short.wait + 2)
+        assert long.min_delta == -9.0  # of a loss, as Keras turns it
+
+    def test_so_is_the_folder(self, tmp_path):
+        kinds = keras.callbacks
+        before = kinds.ModelCheckpoint(str(tmp_path / "old.keras"), save_best_only=True)
+        self.resumed(tmp_path / "run", [before], epochs=2)
+        (tmp_path / "old.keras").unlink()
+        later = kinds.ModelCheckpoint(str(tmp_path / "new.keras"), save_best_only=True)
+        self.resumed(tmp_path / "run", [later], epochs=4)
+        assert not (tmp_path / "old.keras").exists()
+        assert later.filepath == str(tmp_path / "new.keras")
+        assert later.best <= before.best
+
+    def test_a_counter_that_is_also_an_argument_is_state(self, tmp_path):
+        class Counts(keras.callbacks.Callback):
+            def __init__(self, count=0, step=1):
+                super().__init__()
+                self.count, self.step = count, step
+
+            def on_epoch_end(self, epoch, logs=None):
+                self.count += self.step
+
+        self.resumed(tmp_path, [Counts(step=2)], epochs=2)
+        again = Counts(step=5)
+        self.resumed(tmp_path, [again], epochs=4)
+        assert again.count == 2 * 2 + 2 * 5
+
+
+def test_sets_and_deques_are_state(tmp_path):
+    class Remembers(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.last, self.seen = collections.deque(maxlen=2), set()
+            self.pairs = {"all": [(0, frozenset({1}))]}
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.last.append(epoch)
+            self.seen.add(epoch)
+
+    first, again = Remembers(), Remembers()
+    trained(tmp_path, callbacks=[first], epochs=3)
+    trained(tmp_path, callbacks=[again], epochs=4)
+    assert again.last == collections.deque([2, 3], maxlen=2)
+    assert again.last.maxlen == 2
+    assert again.seen == {0, 1, 2, 3}
+    assert again.pairs == first.pairs
+
+
+def test_what_cannot_be_kept_is_said(tmp_path):
+    class Holds(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.models, self.function, self.nothing = [object()], len, []
+
+    with pytest.warns(UserWarning, match="Holds.models is not kept in checkpoints"):
+        trained(tmp_path, callbacks=[Holds()], epochs=1)
+
+
+def test_an_average_behind_loss_scaling(tmp_path):
+    """float16's optimiser wraps the one that averages: the raw weights go on, not the averages."""
+
+    def scaled():
+        inner = keras.optimizers.SGD(0.05, momentum=0.9, use_ema=True, ema_momentum=0.9)
+        return keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+
+    trained(tmp_path / "parts", epochs=2, optimizer=scaled())
+    parts, _, _ = trained(tmp_path / "parts", epochs=4, optimizer=scaled())
+    whole, _, _ = trained(tmp_path / "whole", epochs=4, optimizer=scaled())
+    assert_same(whole_state(parts), whole_state(whole))
+
+
 def test_pythons_and_numpys_random_numbers_go_on(tmp_path):
     class Draw(keras.callbacks.Callback):
         def __init__(self):
@@ -358,6 +470,42 @@ class TestRefusals:
                 x, y, shuffle=False, callbacks=[checkpoint], initial_epoch=1, epochs=2, verbose=0
             )
         assert_same(model.get_weights(), before)
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            (lambda: keras.optimizers.SGD(0.05, momentum=0.9), lambda: keras.optimizers.Lion(0.01)),
+            (lambda: keras.optimizers.Adam(0.01), lambda: keras.optimizers.AdamW(0.01)),
+        ],
+    )
+    def test_another_optimiser_of_the_same_shapes(self, first, second, tmp_path):
+        trained(tmp_path, epochs=1, optimizer=first())
+        with pytest.raises(kcnn.InputError, match=r"optimizer: \w+ there, \w+ here"):
+            trained(tmp_path, epochs=2, optimizer=second())
+
+    def test_another_precision(self, tmp_path):
+        trained(tmp_path, epochs=1)
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            with pytest.raises(
+                kcnn.InputError, match="precision: float32 there, mixed_bfloat16 here"
+            ):
+                trained(tmp_path, epochs=2)
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    def test_a_second_fit_over_the_files_of_a_first_that_has_ended(self, tmp_path):
+        model, data = model_and_data()
+        checkpoint = ExactCheckpoint(tmp_path)
+        model.fit(data, shuffle=False, epochs=3, callbacks=[checkpoint], verbose=0)
+        kept = sorted(path.name for path in tmp_path.iterdir())
+        with pytest.raises(kcnn.InputError, match=r"of a training that has ended.* find\(\)"):
+            model.fit(data, shuffle=False, callbacks=[checkpoint], verbose=0)
+        assert sorted(path.name for path in tmp_path.iterdir()) == kept
+        checkpoint.find()
+        model.fit(data, shuffle=False, epochs=4, callbacks=[checkpoint], verbose=0,
+                  initial_epoch=checkpoint.initial_epoch)  # fmt: skip
+        assert int(model.optimizer.iterations) == 4 * STEPS
 
     def test_another_identity(self, tmp_path):
         model, data = model_and_data()
