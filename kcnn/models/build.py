@@ -78,6 +78,7 @@ def build(
         "pooling": pooling,
         "classifier_activation": classifier_activation,
     }
+    _refuse_channels_first()
     entry = registry.lookup(model)
     arguments = _arguments(entry, input_shape, top | options)
     if preprocessing and entry.takes_preprocessing:
@@ -142,6 +143,7 @@ def card(
     Takes what `build` takes of the network, and raises what it raises. Images have a size.
     """
     startup.load()
+    _refuse_channels_first()
     entry = registry.lookup(model)
     arguments = _arguments(entry, input_shape, {"classes": classes} | options)
     shape = arguments["input_shape"]
@@ -164,6 +166,14 @@ def card(
         published_parameters=entry.parameters,
         task=entry.task_name,
     )
+
+
+def _refuse_channels_first() -> None:
+    if (form := keras.config.image_data_format()) != "channels_last":
+        raise InputError(
+            f"kcnn's networks take images (N, H, W, C); Keras is set to {form}. Call "
+            f"keras.config.set_image_data_format('channels_last') before, or set it in keras.json."
+        )
 
 
 def _arguments(

@@ -169,6 +169,11 @@ def lookup(name: str) -> Entry:
     """
     if not isinstance(name, str):
         raise InputError(f"A model is given by its name, a string; received {name!r}.")
+    if name.startswith("own: "):
+        raise InputError(
+            f"The recipe is of a model of your own ({name.removeprefix('own: ')}), which it does "
+            f"not hold: kcnn.train(recipe, model=...) in your program trains it again."
+        )
     name = _import_source(name)
     _load_families()
     if name not in _ENTRIES:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 from kcnn.tasks.problem import Size
+
+#: The fingerprint of a stream of which every reading gives other batches.
+SHUFFLED = "none: shuffled anew at each reading"
 
 #: Batches of a stream that does not say its length, after which it is taken for an endless one.
 _ENDLESS = 20_000
@@ -34,6 +39,7 @@ class Survey:
     squares: Any = 0.0
     low: float = np.inf  #: the smallest value of a pixel
     high: float = -np.inf  #: the largest
+    first: str = ""  #: a digest of the first batch
 
     @property
     def batch_size(self) -> int:
@@ -63,9 +69,15 @@ class StreamProblem:
 
     name = "tf.data"
     provenance = "a tf.data.Dataset of the user's own"
-    fingerprint = "none: a stream"
     source = None
     is_files = False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the first training batch, where it is the same at each reading."""
+        first = self.surveys["train"].first
+        again = _digest(*next(self.streams["train"].as_numpy_iterator()))
+        return f"first batch {first}" if again == first else SHUFFLED
 
     @property
     def image_shape(self) -> tuple[int | None, int | None, int]:
@@ -182,6 +194,7 @@ def _check_stream(part: str, stream: tf.data.Dataset) -> None:
 def _survey(part: str, stream: tf.data.Dataset) -> Survey:
     seen, known = Survey(), int(stream.cardinality()) >= 0
     for images, labels in stream.as_numpy_iterator():
+        seen.first = seen.first or _digest(images, labels)
         values = images.astype("float64")
         if not np.isfinite(values).all():
             raise InputError(f"The {part!r} dataset has NaN or infinite pixels.")
@@ -202,6 +215,12 @@ def _survey(part: str, stream: tf.data.Dataset) -> Survey:
     if not seen.images:
         raise InputError(f"The {part!r} dataset is empty.")
     return seen
+
+
+def _digest(images: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(images).tobytes())
+    digest.update(np.ascontiguousarray(labels).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _refuse_unlike(streams: Mapping[str, tf.data.Dataset], found: Mapping[str, Survey]) -> None:

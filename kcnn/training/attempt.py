@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kcnn.callbacks import ExactCheckpoint
+from kcnn.errors import NonFiniteError
 from kcnn.startup import keras, tf
 from kcnn.training import diagnosis
 from kcnn.training.loop import epochs
@@ -27,6 +28,7 @@ class Attempt:
     engine: Engine  #: the network and its steps
     watchers: Watchers
     history: dict[str, list[float]] = field(default_factory=dict)  #: figures, one an epoch
+    checkpoint_step: int = 0  #: the step with which it began
     started: float = 0.0  #: when it began, on the monotonic clock
 
     def fit(self) -> None:
@@ -40,7 +42,7 @@ class Attempt:
         """
         setup, engine, checkpoint = self.setup, self.engine, self.checkpoint
         model = engine.model
-        self.started = time.monotonic()
+        self.started, self.checkpoint_step = time.monotonic(), checkpoint.step
         try:
             with checkpoint.on_signals():
                 history = epochs.fit(
@@ -70,9 +72,22 @@ class Attempt:
         return swa is not None and swa.averaged_weights is not None
 
     def choose(self) -> None:
-        """Put the weights to keep into the network."""
-        if self.setup.recipe.select == "best" and not self.averaged:
-            self.watchers.best.restore()
+        """Put the weights to keep into the network.
+
+        Raises:
+            NonFiniteError: No epoch gave finite figures on validation.
+        """
+        if self.setup.recipe.select != "best" or self.averaged:
+            return
+        best = self.watchers.best
+        if not best.epoch:
+            loss = self.history["val_loss"][-1]
+            raise NonFiniteError(
+                f"No epoch gave finite figures on validation (its loss is {loss}): there are no "
+                f"weights to keep. Look at the validation images, or try a lower learning rate.",
+                self.engine.steps.step,
+            )
+        best.restore()
 
 
 def begun(setup: Setup, start: int) -> Engine:

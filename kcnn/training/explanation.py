@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from kcnn.callbacks.checkpoint.files import newest
 from kcnn.callbacks.checkpoint.variables import Snapshot
@@ -27,21 +28,33 @@ def explain(
     done = error.step - 1
     now = attempt.engine.update.rate(done)
     text = f"{error} (epoch {done // setup.steps + 1}), at learning rate {now:.3g}"
-    layer = _first_layer(setup, directory, attempt, rate, done)
+    _, found = newest(directory.checkpoints)
+    start = found["step"] if found else 0
+    seconds = _seconds_to_repeat(attempt, done, start)
+    if seconds > _PATIENCE:
+        return (
+            f"{text}. (Which layer it was is not looked for: the {done - start:,} steps since the "
+            f"last checkpoint would take {seconds:,.0f} s again.)"
+        )
+    layer = _first_layer(setup, attempt, rate, done, found)
     return f"{text}; the first layer that gave such values is {layer!r}." if layer else f"{text}."
 
 
+def _seconds_to_repeat(attempt: Attempt, done: int, start: int) -> float:
+    """How long the steps from `start` to `done` take, by how long those of the attempt took."""
+    taken = max(done - attempt.checkpoint_step, 1)
+    return (time.monotonic() - attempt.started) * (done - start) / taken
+
+
 def _first_layer(
-    setup: Setup, directory: RunDirectory, attempt: Attempt, rate: RateScale, done: int
+    setup: Setup, attempt: Attempt, rate: RateScale, done: int, found: dict[str, Any] | None
 ) -> str | None:
     """Repeat the training up to `done` steps, and look at what the layers give in the next.
 
-    It is repeated from the last checkpoint; where that would take long, it is left.
+    It is repeated from the checkpoint that was found, else from the beginning.
     """
-    engine = attempt.engine
-    _, found = newest(directory.checkpoints)
-    start = found["step"] if found else 0
-    if (engine.copy is None and not found) or time.monotonic() - attempt.started > _PATIENCE:
+    engine, start = attempt.engine, found["step"] if found else 0
+    if engine.copy is None and not found:  # the weights that a model of the user's own had are gone
         return None
     again = begun(setup, start) if engine.copy else engine
     again.feed = setup.feed(start)

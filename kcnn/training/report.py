@@ -18,6 +18,7 @@ from kcnn.runs.directory import versions
 from kcnn.startup import keras
 from kcnn.tasks.plan import Plan
 from kcnn.tasks.problem import Problem
+from kcnn.tasks.streams import SHUFFLED
 from kcnn.tasks.task import Task, ranking
 from kcnn.terminal import shape_text, si
 from kcnn.training.setup import Setup
@@ -42,6 +43,11 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         rows["note"] = (
             f"model(x) runs all behind {', '.join(layers)} in training mode (keras#23166): call "
             f"model(x, training=False), or build it with {layers[0]}(..., training=False)"
+        )
+    if problem.fingerprint == SHUFFLED:
+        rows["batches"] = (
+            "other ones at each reading of the dataset: a run that is resumed goes on with others "
+            "than it would have had. .shuffle(..., reshuffle_each_iteration=False) repeats them"
         )
     if start:
         epoch, total = start // setup.steps, recipe.epochs * setup.steps

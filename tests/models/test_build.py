@@ -75,3 +75,14 @@ def test_what_users_of_keras_applications_look_for():
     for name in ("preprocess_input", "decode_predictions"):
         with pytest.raises(AttributeError, match="raw images"):
             getattr(kcnn, name)
+
+
+def test_channels_first_is_refused():
+    """It gave a ResNet of 12.2 million parameters, without a word."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        for make in (kcnn.build, kcnn.card):
+            with pytest.raises(kcnn.InputError, match="Keras is set to channels_first"):
+                make("resnet18")
+    finally:
+        keras.config.set_image_data_format("channels_last")

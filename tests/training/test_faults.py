@@ -21,7 +21,7 @@ from kcnn.errors import NonFiniteError
 from kcnn.recipes.defaults import resolve
 from kcnn.recipes.families import OTHERS
 from kcnn.storage.files import Lock
-from kcnn.training import diagnosis
+from kcnn.training import diagnosis, explanation
 
 IMAGES, SIZE = 24, 16
 BASE = {
@@ -168,6 +168,23 @@ class TestNotFinite:
     def test_retries_are_bounded(self, tmp_path):
         with pytest.raises(NonFiniteError, match="at learning rate"):
             trained(tmp_path, learning_rate=1e30, warmup=0.0, on_nan="retry")
+
+    def test_a_validation_that_is_never_finite(self, tmp_path):
+        class Never(keras.callbacks.Callback):
+            def on_test_begin(self, logs=None):
+                self.weights = self.model.get_weights()
+                self.model.set_weights([w * np.nan for w in self.weights])
+
+            def on_test_end(self, logs=None):
+                self.model.set_weights(self.weights)
+
+        with pytest.raises(NonFiniteError, match="No epoch gave finite figures on validation"):
+            trained(tmp_path, [Never()])
+
+    def test_repeating_that_would_take_long_is_left_and_said(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(explanation, "_PATIENCE", -1.0)
+        with pytest.raises(NonFiniteError, match=r"is not looked for: the \d steps since the last"):
+            trained(tmp_path, learning_rate=1e30, warmup=0.0)
 
     def test_the_first_layer_is_found_in_a_known_network(self):
         inputs = keras.Input((4,))

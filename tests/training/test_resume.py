@@ -160,3 +160,62 @@ def test_a_stream_of_ones_own_goes_on(tmp_path):
     assert_same(again.model.get_weights(), whole.model.get_weights())
     with pytest.raises(kcnn.InputError, match=r"received batch_size=5; it has batches of 8"):
         kcnn.train(kcnn.Recipe(logs=str(tmp_path), batch_size=5), **given)
+
+
+def _stream(shuffle=None):
+    rng, numbers = np.random.default_rng(0), np.arange(60) % 4
+    pixels = rng.integers(0, 60, (60, 12, 12, 1)) + 45 * numbers[:, None, None, None]
+    made = tf.data.Dataset.from_tensor_slices((pixels.astype("uint8"), numbers))
+    if shuffle is not None:
+        made = made.shuffle(60, **shuffle)
+    return made.batch(8)
+
+
+def test_a_stream_with_other_batches_is_noticed(tmp_path):
+    """By the first of them; another order is another training."""
+    recipe = kcnn.Recipe(
+        model="mlp", options={"width": 8}, epochs=2, logs=str(tmp_path), name="run"
+    )
+    fixed = {"reshuffle_each_iteration": False}
+    data = {"train": _stream(fixed | {"seed": 1}), "validation": _stream()}
+    kcnn.train(recipe, data=data, verbose=False)
+    other = {"train": _stream(fixed | {"seed": 2}), "validation": _stream()}
+    with pytest.raises(kcnn.InputError, match=r"fingerprint: 'first batch .* there, 'first batch"):
+        kcnn.resume(tmp_path / "run", epochs=3, data=other, verbose=False)
+    again = {"train": _stream(fixed | {"seed": 1}), "validation": _stream()}
+    assert (
+        len(kcnn.resume(tmp_path / "run", epochs=3, data=again, verbose=False).history["loss"]) == 3
+    )
+
+
+def test_a_stream_that_is_shuffled_anew_is_said(tmp_path, capsys):
+    recipe = kcnn.Recipe(model="mlp", options={"width": 8}, epochs=1, logs=str(tmp_path))
+    kcnn.train(recipe, data={"train": _stream({}), "validation": _stream()})
+    assert "other ones at each reading" in capsys.readouterr().out
+    kcnn.train(recipe, data={"train": _stream(), "validation": _stream()})
+    assert "at each reading" not in capsys.readouterr().out
+
+
+def test_a_model_of_ones_own_goes_on_under_another_number(tmp_path):
+    """Keras numbers models in a process: sequential, sequential_1."""
+
+    def made():
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Flatten(), keras.layers.Dense(4, "softmax")]
+        return keras.Sequential(
+            [keras.Input((12, 12, 1)), keras.layers.Rescaling(1 / 255), *layers]
+        )
+
+    recipe = kcnn.Recipe(epochs=1, logs=str(tmp_path), name="run")
+    data = {"train": _stream(), "validation": _stream()}
+    first, second = made(), made()
+    assert first.name != second.name
+    kcnn.train(recipe, model=first, data=data, verbose=False)
+    run = kcnn.resume(tmp_path / "run", epochs=2, model=second, data=data, verbose=False)
+    assert len(run.history["loss"]) == 2
+    with pytest.raises(
+        kcnn.InputError, match=r"model of your own \(sequential\), which it does not"
+    ):
+        kcnn.train(kcnn.named_recipe(tmp_path / "run" / "recipe.json"), verbose=False)
+    with pytest.raises(kcnn.InputError, match=r"data of your own \(tf.data\), which it does not"):
+        kcnn.train(kcnn.named_recipe(tmp_path / "run" / "recipe.json"), model=made(), verbose=False)

@@ -55,6 +55,11 @@ def load_data(
     if not isinstance(name, str | os.PathLike) or not str(os.fspath(name)).strip():
         raise InputError(f"The data must be a name or a path. Received: {name!r}. {_possible()}")
     text, options = os.fspath(name), {"validation_size": validation, "seed": seed}
+    if text.startswith("own: "):
+        raise InputError(
+            f"The recipe is of data of your own ({text.removeprefix('own: ')}), which it does not "
+            f"hold: kcnn.train(recipe, data=...) in your program takes them again."
+        )
     if text == "digits":
         return _digits(**options)
     path = find(text)
