@@ -5,6 +5,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -205,3 +206,43 @@ class TestProgress:
         text = io.StringIO()
         small_fit([Progress(Console(file=text))], epochs=1, validation=False)
         assert "1/1" in text.getvalue()
+
+
+class TestInAnybodysProgram:
+    """Callbacks that only watch end no training of a stranger's: what they miss is one line."""
+
+    def fit(self, model, data, *callbacks):
+        model.compile("sgd", "mse")
+        return model.fit(data, epochs=2, callbacks=list(callbacks), verbose=0, shuffle=False)
+
+    def test_a_graph_of_a_class_of_its_own(self, tmp_path):
+        class Own(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = keras.layers.Dense(1)
+
+            def call(self, x):
+                return self.dense(x)
+
+        data = tf.data.Dataset.from_tensors((np.ones((4, 3)), np.ones((4, 1))))
+        with pytest.warns(UserWarning, match="TensorBoard gets no graph of .*own"):
+            history = self.fit(Own(), data, TensorBoard(tmp_path))
+        assert len(history.epoch) == 2
+        assert list(tmp_path.rglob("events*"))
+
+    def test_a_graph_of_a_model_with_a_dict_of_inputs(self, tmp_path):
+        inputs = {"a": keras.Input((3,), name="a"), "b": keras.Input((2,), name="b")}
+        both = keras.layers.Concatenate()(list(inputs.values()))
+        model = keras.Model(inputs, keras.layers.Dense(1)(both))
+        x = {"a": np.ones((4, 3)), "b": np.ones((4, 2))}
+        self.fit(model, tf.data.Dataset.from_tensors((x, np.ones((4, 1)))), TensorBoard(tmp_path))
+
+    def test_a_figure_that_is_missing(self, tmp_path):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        data = tf.data.Dataset.from_tensors((np.ones((4, 3)), np.ones((4, 1))))
+        best = BestWeights(tmp_path / "best.weights.h5", 4)
+        with pytest.warns(UserWarning, match=r"goes by val_loss, .* not have: it has loss") as said:
+            history = self.fit(model, data, best)
+        assert len(said) == 1
+        assert len(history.epoch) == 2
+        assert best.epoch == 0

@@ -2,6 +2,8 @@
 
 import math
 import time
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ class BestWeights(keras.callbacks.Callback):
         self._weights: list[np.ndarray] = []
         self._behind = False  # the file, behind the weights in memory
         self._next_write = 0.0  # not before
+        self._warned = False
 
     def get_state(self) -> dict[str, Any]:
         """Epoch, its logs and weights, and the best figure so far."""
@@ -72,8 +75,12 @@ class BestWeights(keras.callbacks.Callback):
         self._next_write = time.perf_counter() + _SECONDS
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        logs = logs or {}
-        figure, value = self.figure, logs[f"val_{self.figure.name}"]
+        logs, figure = logs or {}, self.figure
+        needed = [f"val_{name}" for name in (figure.name, "loss")]
+        if missing := [name for name in needed if name not in logs]:
+            self._warn_of(missing[0], logs)
+            return
+        value = logs[f"val_{figure.name}"]
         if not (math.isfinite(logs["val_loss"]) and math.isfinite(value)):
             return
         self._best = figure.best(self._best, value)
@@ -90,6 +97,17 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         self.write()
+
+    def _warn_of(self, missing: str, logs: Mapping[str, Any]) -> None:
+        """Once: the training is the user's, and goes on."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"BestWeights goes by {missing}, which the epoch does not have: it has "
+                f"{', '.join(logs) or 'nothing'}. Give fit validation_data, or the metric. No "
+                f"weights are kept.",
+                stacklevel=2,
+            )
 
     def write(self) -> None:
         """Bring the file up to date."""

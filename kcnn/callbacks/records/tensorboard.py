@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,27 @@ class TensorBoard(keras.callbacks.TensorBoard):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         if self._graph:  # after the first epoch: tracing it shall not keep training waiting
-            with self._run_writer.as_default():
-                tf.summary.graph(_inference_graph(self.model))
-            self._run_writer.flush()
             self._graph = False
+            self._write_graph()
 
     def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)
         self._run_writer.close()
+
+    def _write_graph(self) -> None:
+        """Of anybody's model: one that cannot be traced ends no training."""
+        try:
+            graph = _inference_graph(self.model)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            warnings.warn(
+                f"TensorBoard gets no graph of {self.model.name!r}; it cannot be traced: {reason}",
+                stacklevel=2,
+            )
+            return
+        with self._run_writer.as_default():
+            tf.summary.graph(graph)
+        self._run_writer.flush()
 
 
 def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
@@ -106,10 +120,14 @@ def _inference_graph(model: keras.Model) -> Any:
 
 
 def _traced_inference(model: keras.Model) -> Any:
-    signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
+    if not getattr(model, "inputs", None):
+        raise TypeError("it is of a class of its own, without a graph of layers")
+    single = isinstance(model, keras.Sequential)
+    inputs = model.inputs[0] if single else model.input  # a tensor, or a list or dict of them
+    signature = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
 
-    @tf.function(input_signature=signature)
-    def inference(*inputs: Any) -> Any:
-        return model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    @tf.function(input_signature=[signature])
+    def inference(inputs: Any) -> Any:
+        return model(inputs, training=False)
 
     return inference.get_concrete_function().graph
