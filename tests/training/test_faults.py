@@ -346,15 +346,26 @@ class TestFinished:
         assert {p: p.read_bytes() for p in first.directory.rglob("*") if p.is_file()} == before
         assert again.result == first.result
 
-    @pytest.mark.parametrize("fields", [{}, {"ema": 0.9}], ids=str)
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"ema": 0.9},
+            {"swa_start": 0.5},
+            pytest.param({"ema": 0.9, "precision": "mixed_float16"}, marks=pytest.mark.slow),
+        ],
+        ids=str,
+    )
     def test_more_epochs_extend_it_to_the_bits_of_one_training(self, fields, tmp_path):
         fields |= {"schedule": "constant", "warmup": 0.0}
-        trained(tmp_path, epochs=2, **fields)
-        run = kcnn.resume(tmp_path / "run", epochs=5, data=DATA, verbose=False)
-        whole = trained(tmp_path, epochs=5, name="whole", **fields)
+        first, more = (4, 8) if "swa_start" in fields else (2, 5)
+        trained(tmp_path, epochs=first, **fields)
+        run = kcnn.resume(tmp_path / "run", epochs=more, data=DATA, verbose=False)
+        whole = trained(tmp_path, epochs=more, name="whole", **fields)
         assert_same_runs(run.directory, whole.directory)
-        assert (run.directory / "result-2-epochs.json").is_file()
-        assert kcnn.load_run(run.directory).recipe.epochs == 5
+        assert run.result.get("averaged_snapshots") == whole.result.get("averaged_snapshots")
+        assert (run.directory / f"result-{first}-epochs.json").is_file()
+        assert kcnn.load_run(run.directory).recipe.epochs == more
 
     def test_a_run_that_was_stopped_early_is_not_extended(self, tmp_path):
         fields = {"early_stopping": 1, "learning_rate": 0.5, "epochs": 30}

@@ -156,10 +156,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` gave; between `on_train_begin` and an epoch or step."""
         self._mean.set_state(state)
-        if self._timetable and state["position"]:
-            self._timetable.position = dict(state["position"])
-        self._base_rate = state["base_rate"]
-        self._validated = dict(state["validated"])
+        self._base_rate, self._validated = state["base_rate"], dict(state["validated"])
+        if self._timetable and state["position"] and self._timetable.go_on(state["position"]):
+            self._forget_snapshots()
         self._statistics.begin_from(state["reference"])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StochasticWeightAveraging:
@@ -178,6 +177,10 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         self._base_rate, self._validated = None, {}
         self._statistics = Statistics()
         self._fit: FitData | None = None
+
+    def _forget_snapshots(self) -> None:
+        """Of a shorter training: they are of epochs before the start of this one."""
+        self._mean, self._base_rate, self._validated = WeightMean(), None, {}
 
     # Hooks
 

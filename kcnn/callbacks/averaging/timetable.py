@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -114,6 +114,19 @@ class Timetable:
     def begun(self) -> bool:
         """Whether averaging has begun."""
         return self.position["begin_epoch"] is not None
+
+    def go_on(self, position: Mapping[str, Any]) -> bool:
+        """Go on from a position; whether averaging then had begun too early for this training.
+
+        It had where the training has become longer, of which `start` is a share: it begins anew.
+        """
+        self.position = dict(position)
+        if not self.begun or self.start.unit == "steps":
+            return False
+        early = self.position["begin_epoch"] < first_epoch(self.start, self.epochs)
+        if early:
+            self.position.update(begin_epoch=None, begin_step=None, periods=0)
+        return early
 
     def epochs_since(self, epoch: int) -> int:
         """Which epoch of averaging, from 0, `epoch` is."""
