@@ -238,3 +238,10 @@ def test_a_split_of_another_scale_is_refused(noise):
     ones = (noise > 128).astype("uint8")
     with pytest.raises(InputError, match="those of train 1"):
         from_arrays((ones, LABELS), validation=(noise, LABELS))
+
+
+def test_dark_pictures_are_no_other_scale(noise):
+    """Black ones, and a few dark ones, beside bright ones."""
+    for dark in (noise * 0, noise // 80):
+        data = from_arrays((noise, LABELS), validation=(dark[:4], LABELS[:4]))
+        assert len(data.validation) == 4
