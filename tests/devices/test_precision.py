@@ -53,7 +53,8 @@ def test_auto_in_a_training_is_resolved_recorded_and_said(tmp_path, capsys, monk
     monkeypatch.setattr(precision, "_flags", lambda: flags)
     monkeypatch.setattr(precision, "_WORTH", 0)
     recipe = kcnn.Recipe(model="mlp", epochs=1, precision="auto", logs=str(tmp_path))
-    run = kcnn.train(recipe, data=(np.zeros((60, 8, 8, 1), "uint8"), np.arange(60) % 2))
+    pixels = np.arange(60 * 64).reshape(60, 8, 8, 1) % 256
+    run = kcnn.train(recipe, data=(pixels.astype("uint8"), np.arange(60) % 2))
     expected, why = precision.for_cpu(flags, BIG)
     assert run.recipe.precision == expected
     assert kcnn.load_run(run.directory).recipe.precision == expected
