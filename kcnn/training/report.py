@@ -38,11 +38,11 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "run": str(directory),
     }
     if setup.meaning is not None:
-        rows["outputs"] = f"{setup.meaning}, of real images"
+        rows["outputs"] = f"{setup.meaning}, as the outputs for real images say"
     if setup.own is not None and (layers := unsettled(setup.own)):
         rows["note"] = (
             f"model(x) runs all behind {', '.join(layers)} in training mode (keras#23166): call "
-            f"model(x, training=False), or build it with {layers[0]}(..., training=False)"
+            f"model(x, training=False), or build it with {layers[0]}(x, training=False)"
         )
     if problem.fingerprint == SHUFFLED:
         rows["batches"] = (
