@@ -237,3 +237,18 @@ class TestHyperModel:
         assert accuracy == pytest.approx((shares.argmax(1) == labels).mean())
         config = keras.saving.serialize_keras_object(model.loss)
         assert config["module"] == "keras.losses"  # a file of it needs no kcnn
+
+    def test_its_decay_spares_vectors(self):
+        """With gradients of zero kernels shrink, biases and BatchNorm's gammas do not."""
+        made = hypermodel(
+            "mlp", input_shape=(6, 6, 1), classes=3, batchnorm=True,
+            space={"optimizer": "momentum", "weight_decay": 0.5, "learning_rate": 0.1},
+        )  # fmt: skip
+        model = made.build(keras_tuner.HyperParameters())
+        for weight in model.trainable_weights:
+            weight.assign(keras.ops.ones(weight.shape))
+        zeros = [keras.ops.zeros(weight.shape) for weight in model.trainable_weights]
+        model.optimizer.apply(zeros)
+        for weight in model.trainable_weights:
+            expected = 1 - 0.1 * 0.5 if len(weight.shape) > 1 else 1.0
+            np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6, err_msg=weight.path)
