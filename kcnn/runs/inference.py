@@ -12,13 +12,16 @@ import numpy as np
 from rich.console import Console
 
 from kcnn.data import Data, load_data, load_image
-from kcnn.data.sets.arrays import check_reach, reach
+from kcnn.data.sets.arrays import check_reach, ends
 from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
 from kcnn.runs.directory import Run
 from kcnn.tasks.task import Evaluation
 from kcnn.terminal import shape_text
+
+#: The largest value of a mask; the least that floats in the range of bytes reach in a training set.
+_MASK, _BRIGHT = 2, 100
 
 
 def predict(
@@ -120,24 +123,35 @@ def _refuse_other_images(run: Run, data: Data) -> None:
             f"Images of {data.name!r} are {shape_text(images.shape[1:])}; the run takes "
             f"{shape_text(expected)}. Resize them, or give a folder of image files, which are fit."
         )
-    if (trained := run.data.get("pixels")) is not None:
-        check_reach(reach(images), max(map(abs, trained["range"])), f"{data.name!r}")
-
-
-def _refuse_bytes(run: Run) -> None:
-    """Refuse image files, whose pixels are 0 to 255, for a network of pixels of another scale."""
     trained = run.data.get("pixels")
     if trained is None:  # a run of before
         return
-    try:
-        check_reach(255.0, max(map(abs, trained["range"])), "image files")
-    except InputError as error:
-        low, high = trained["range"]
+    if images.dtype == np.uint8 and trained["dtype"] != "uint8":
+        _refuse_bytes(run)
+    low, high = ends(images)
+    if low < 0 <= trained["range"][0]:
         raise InputError(
-            f"The run was trained on values from {low:.4g} to {high:.4g}; image files hold 0 to "
-            f"255. Train on bytes (uint8), which the network normalises by itself; or hand over "
-            f"arrays in the range of the training."
-        ) from error
+            f"Values of {data.name!r} begin at {low:.4g}, those of train at "
+            f"{trained['range'][0]:.4g}: bring them to the scale of the training."
+        )
+    check_reach(max(-low, high, 1e-9), max(map(abs, trained["range"])), f"{data.name!r}")
+
+
+def _refuse_bytes(run: Run) -> None:
+    """Refuse pixels that are bytes, 0 to 255, for a network of floats of another range."""
+    trained = run.data.get("pixels")
+    if trained is None or trained["dtype"] == "uint8":  # masks of 0 and 1 are no photographs
+        low, high = trained["range"] if trained else (0, 255)
+        fits = high > _MASK
+    else:
+        low, high = trained["range"]
+        fits = low >= 0 and _BRIGHT <= high <= 255
+    if not fits:
+        raise InputError(
+            f"The run was trained on values from {low:.4g} to {high:.4g}; image files hold bytes, "
+            f"0 to 255. Train on bytes (uint8), which the network normalises by itself; or hand "
+            f"over arrays in the range of the training."
+        )
 
 
 def _own_data(run: Run) -> Data:

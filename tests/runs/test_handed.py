@@ -143,13 +143,34 @@ class TestPixels:
 
     def test_bytes_are_refused(self, shares, other, tmp_path):
         images, labels = other
-        with pytest.raises(kcnn.InputError, match=r"reach 2.., those of train 0\.9"):
+        with pytest.raises(kcnn.InputError, match=r"from 0.* to 0\.9.*; image files hold bytes"):
             evaluate_run(shares, (images, labels))
         folder = write_folder(tmp_path, images, labels)
         files = sorted(folder.rglob("*.png"))
         for ask in (lambda: predict(shares, files), lambda: evaluate_run(shares, folder)):
             with pytest.raises(
-                kcnn.InputError, match=r"from 0.* to 0\.9.*; image files hold 0 to 2"
+                kcnn.InputError, match=r"from 0.* to 0\.9.*; image files hold bytes"
             ):
                 ask()
         assert evaluate_run(shares, (images.astype("float32") / 255, labels)).images == 7
+
+    @pytest.mark.parametrize(
+        "scale", [lambda x: x / 16, lambda x: (x - 90) / 60], ids=["0 to 16", "standardised"]
+    )
+    def test_other_ranges_of_floats(self, scale, other, tmp_path):
+        """Neither shares nor bytes: files are refused, and so are floats of another range."""
+        images = scale(pictures(LABELS).astype("float32"))
+        recipe = kcnn.Recipe(model="mlp", options={"width": 8}, epochs=1, logs=str(tmp_path))
+        data = kcnn.from_arrays((images, LABELS), class_names=NAMES)
+        run = kcnn.train(recipe, data=data, verbose=False)
+        bytes_, labels = other
+        for handed in (bytes_, bytes_.astype("float32")):
+            with pytest.raises(kcnn.InputError, match=r"trained on values|those of train"):
+                evaluate_run(run, (handed, labels))
+        assert evaluate_run(run, (scale(bytes_.astype("float32")), labels)).images == 7
+
+    def test_standardised_floats_for_a_network_of_bytes(self, run, other):
+        images, labels = other
+        with pytest.raises(kcnn.InputError, match=r"begin at -.*, those of train at"):
+            evaluate_run(run, ((images.astype("float32") - 90) / 60, labels))
+        assert evaluate_run(run, (images.astype("float32"), labels)).images == 7

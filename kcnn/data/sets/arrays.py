@@ -16,6 +16,7 @@ from kcnn.errors import InputError
 ALIGNMENT = 64  # bytes: TensorFlow shares arrays that begin at a multiple, and copies others
 _LARGEST = 1e9  # of a pixel; beyond, its square is none in float32
 _APART = 50.0  # of two splits' largest values: more are two scales, not two samples
+_BEYOND = 10.0  # times train's largest value: nothing that training has seen
 _BLACK, _SHARES = 1e-6, 2.0  # the largest value of black images; of images whose values are 0..1
 _CHUNK = 1 << 24  # elements looked at in one go: bounds the memory that a check takes
 
@@ -65,6 +66,11 @@ def check_reach(here: float, there: float, what: str) -> None:
     Raises:
         InputError: With both.
     """
+    if here > _BEYOND * there > _BEYOND * _BLACK:
+        raise InputError(
+            f"Values of {what} reach {here:.4g}, those of train {there:.4g}. All must be in the "
+            f"same range: bring them to the scale of the training."
+        )
     small, large = sorted((here, there))
     # Not a few dark pictures beside bright ones, nor black ones: shares beside bytes.
     if _BLACK < small <= _SHARES and large > _APART * small:
