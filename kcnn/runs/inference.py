@@ -13,7 +13,6 @@ from rich.console import Console
 
 from kcnn.data import Data, load_data, load_image
 from kcnn.data.sets.arrays import check_reach, ends
-from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
 from kcnn.runs.directory import Run
@@ -101,9 +100,9 @@ def evaluate_run(
     """
     images = _batch_size(run, batch_size)
     model, own = run.model, data is None
-    given = _own_data(run) if own else handed_over(data, run.class_names)
+    given = _own_data(run) if own else run.task.handed(data, run.class_names)
     problem = run.task.problem(given, run.recipe, model)
-    if not own:
+    if isinstance(given, Data) and not own:
         _refuse_other_images(run, given)
         if console is not None:
             console.print(f"evaluated on {given.provenance}", markup=False)

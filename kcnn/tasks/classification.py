@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kcnn.data import ClassTargets
+from kcnn.data import ClassTargets, Data
 from kcnn.data.batches.batch import Batch
 from kcnn.data.sets.classes import of_stream
+from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress
@@ -85,6 +86,10 @@ class Classification:
         """Data with class numbers; a stream's classes are those of its labels, or of the model."""
         found = as_problem(data, recipe)
         return _named(found, model) if isinstance(found, StreamProblem) else found
+
+    def handed(self, data: Any, class_names: Sequence[str]) -> Data:
+        """Numbered as the run's classes are, by name."""
+        return handed_over(data, class_names)
 
     def outputs(self, problem: Problem) -> int:
         """One for each class; two classes need one."""

@@ -70,6 +70,17 @@ class Task(Protocol):
             InputError: They are not of this task.
         """
 
+    def handed(self, data: Any, class_names: Sequence[str]) -> Any:
+        """What `problem` takes, of data that somebody hands over to be evaluated, all of them.
+
+        Args:
+            data: A name, a path, arrays, or whatever `problem` takes.
+            class_names: Those of the run.
+
+        Raises:
+            InputError: They cannot be read, or are not what the run knows.
+        """
+
     def outputs(self, problem: Problem) -> int:
         """What `kcnn.build` takes as `classes` for a network of this problem."""
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import kcnn
@@ -62,6 +63,7 @@ def check(found, run, images, labels):
 
 def test_a_pair_of_arrays(run, other):
     check(evaluate_run(run, other), run, *other)
+    check(evaluate_run(run, {"test": other}), run, *other)
 
 
 def test_texts_and_rows_for_labels(run, other):
@@ -110,6 +112,7 @@ def test_the_command_says_what_it_evaluated_on(run, other, tmp_path, capsys):
         (lambda x, y: (x.astype("float32") / 255, y), "Values of 'arrays' reach 0.9.*, those of"),
         (lambda x, y: (x[:0], y[:0]), "no image to evaluate"),
         (lambda x, y: 3, "received int"),
+        (lambda x, y: {"train": x, "test": tf.data.Dataset.range(3)}, "received .*Dataset"),
     ],
 )
 def test_what_does_not_fit_is_refused(run, other, data, message):

@@ -54,6 +54,9 @@ class Brightness:
     def problem(self, data, recipe, model):
         return as_problem(data, recipe)
 
+    def handed(self, data, class_names):
+        return data
+
     def outputs(self, problem):
         return 1
 

@@ -7,7 +7,7 @@ archive) it is that one: the rest is what others are trained on.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from kcnn.data.sets import sources
 from kcnn.data.sets.arrays import as_images, check_pair, fingerprint
 from kcnn.data.sets.classes import as_labels
 from kcnn.data.sets.folders import files_of
-from kcnn.data.sets.forms import parts_of
+from kcnn.data.sets.forms import is_pair, parts_of
 from kcnn.data.sets.images import ImageFiles
 from kcnn.data.sets.splits import Data, Split
 from kcnn.errors import InputError
@@ -43,13 +43,15 @@ def handed_over(given: Any, class_names: Sequence[str]) -> Data:
         return _data(given.test.images, names[given.test.labels], class_names, given.name, "test")
     if isinstance(given, str | os.PathLike):
         return _by_name(os.fspath(given), class_names)
-    parts = parts_of(given)
-    if parts is None:
+    only_test = isinstance(given, Mapping) and set(given) == {"test"}
+    parts = {"train": given["test"]} if only_test else parts_of(given)
+    pair = None if parts is None else parts.get("test", parts["train"])
+    if parts is None or not is_pair(pair):
+        received = type(given if parts is None else pair).__name__
         raise InputError(
             f"Data to be evaluated are a name, a path, a pair (images, labels), a mapping with "
-            f"'test', or a kcnn.Data; received {type(given).__name__}."
+            f"'test', or a kcnn.Data; received {received}."
         )
-    pair = parts.get("test", parts["train"])
     return _of_pair(pair, class_names, "arrays", "test" if "test" in parts else "all of them")
 
 
