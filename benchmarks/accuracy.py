@@ -12,7 +12,7 @@ import kcnn
 from benchmarks.harness.machine import report, saved, spread
 
 #: row: recipe, seeds
-_ROWS: dict[str, tuple[dict[str, Any], int]] = {
+ROWS: dict[str, tuple[dict[str, Any], int]] = {
     "digits": ({"model": "lenet5", "data": "digits"}, 3),
     "mnist": ({"model": "lenet5", "data": "mnist"}, 3),
     "fashion_mnist": ({"model": "lenet5", "data": "fashion_mnist"}, 3),
@@ -36,7 +36,7 @@ _ROWS: dict[str, tuple[dict[str, Any], int]] = {
 
 def row(name: str, logs: str) -> dict[str, Any]:
     """Train the row's recipe with each of its seeds."""
-    fields, seeds = _ROWS[name]
+    fields, seeds = ROWS[name]
     runs = []
     for seed in range(seeds):
         recipe = kcnn.Recipe(seed=seed, logs=logs, name=f"{name}-{seed}", **fields)
@@ -63,13 +63,13 @@ def described(name: str, results: list[dict[str, Any]], recipe: kcnn.Recipe) -> 
 def main(names: list[str]) -> None:
     """Measure the rows asked for, or all; the other rows stay as they were measured last."""
     measured = {row["data"]: row for row in saved("accuracy")}
-    for name in names or _ROWS:
+    for name in names or ROWS:
         with tempfile.TemporaryDirectory() as logs:
             measured[name] = row(name, logs)
     columns = [
         "data", "network", "parameters", "epochs", "n", "test accuracy %", "seconds", "images/s",
     ]  # fmt: skip
-    rows = [measured[name] for name in _ROWS if name in measured]
+    rows = [measured[name] for name in ROWS if name in measured]
     report("accuracy", "Test accuracy of the default recipes", columns, rows)
 
 

@@ -99,6 +99,13 @@ class Recipe:
         "Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none.",
         checks.choice(Augment),
     )
+    evaluation_scale: float | None = field(
+        None,
+        "Photographs are evaluated at this times the input, of which the middle is cut out; the "
+        "default is what training saw: 1.15 where it crops, else 1.",
+        checks.between(1, 4, "a factor from 1 up to, not including, 4"),
+        older=1.0,
+    )
     validation: float = field(
         0.1,
         "Share of the training images to choose on, in (0, 1), or a number of images from 1 up.",
@@ -130,7 +137,7 @@ class Recipe:
     )
     select: Select = field(
         "best",
-        "Weights to keep: of the epoch that was best on checks.validation, or of the last. Weight "
+        "Weights to keep: of the epoch that was best on validation, or of the last. Weight "
         "averaging keeps the average.",
         checks.choice(Select),
     )

@@ -16,6 +16,7 @@ from typing import Any
 from kcnn.devices.names import device_name
 from kcnn.errors import InputError
 from kcnn.graph.modes import settle
+from kcnn.graph.photographs import without_fitting
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -33,7 +34,9 @@ class Run:
     directory: Path
     recipe: ResolvedRecipe
     history: dict[str, list[float]]  #: figures by name, one an epoch
-    model: keras.Model  #: with the weights that were kept; takes raw images
+    model: (
+        keras.Model
+    )  #: with the weights that were kept; takes raw images, photographs of any size
     result: dict[str, Any]  #: what `result.json` holds
     data: dict[str, Any]  #: what `recipe.json` says of the data
     task: Task
@@ -45,6 +48,11 @@ class Run:
                 parts.append(f"{part} {figure.label} {figure.text(value)}")
         recipe, figures = self.recipe, ", ".join(parts)
         return f"<Run {str(self.directory)!r}: {recipe.model} on {recipe.data}, {figures}>"
+
+    @property
+    def network(self) -> keras.Model:
+        """`model`, without what fits photographs: the same layers, on inputs of one size."""
+        return without_fitting(self.model)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from kcnn.data.sets.arrays import check_reach, ends
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
 from kcnn.runs.directory import Run
+from kcnn.runs.resuming import as_recorded
+from kcnn.startup import keras
 from kcnn.tasks.task import Evaluation
 from kcnn.terminal import shape_text
 
@@ -47,26 +49,27 @@ def predict(
         InputError: The first file that is missing or no image; a batch size below 1.
     """
     _refuse_bytes(run)
-    size, paths = _batch_size(run, batch_size), [Path(image) for image in images]
+    network, paths = run.network, [Path(image) for image in images]
+    size = _batch_size(network, batch_size)
     batches = -(-len(paths) // size)
-    outputs = forward(run.model, batches)
+    outputs = forward(network, batches)
     found: list[Any] = []
-    decoded = _decoded(paths, run.model.input_shape[1:], size)
+    decoded = _decoded(paths, network.input_shape[1:], size, run.recipe.evaluation_scale)
     for batch in progress(decoded, "predicting", batches, console):
         of_batch = paths[len(found) : len(found) + len(batch)]
-        found += run.task.predictions(run.model, outputs(batch), of_batch, run.class_names)
+        found += run.task.predictions(network, outputs(batch), of_batch, run.class_names)
     return found
 
 
 def _decoded(
-    paths: Sequence[str | Path], shape: tuple[int, int, int], size: int
+    paths: Sequence[str | Path], shape: tuple[int, int, int], size: int, scale: float = 1.0
 ) -> Iterator[np.ndarray]:
     """Batches (B, H, W, C) uint8; threads are one batch ahead."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def begin(first: int) -> list[Future]:
             chunk = paths[first : first + size]
-            return [threads.submit(load_image, path, shape) for path in chunk]
+            return [threads.submit(load_image, path, shape, scale) for path in chunk]
 
         ahead = begin(0)
         try:
@@ -98,25 +101,26 @@ def evaluate_run(
             know, images of another size, or pixels of another scale; the run was trained on data
             in memory and none is given; a batch size below 1.
     """
-    images = _batch_size(run, batch_size)
-    model, own = run.model, data is None
+    model, own = run.network, data is None
+    images = _batch_size(model, batch_size)
     given = _own_data(run) if own else run.task.handed(data, run.class_names)
     problem = run.task.problem(given, run.recipe, model)
     if isinstance(given, Data) and not own:
-        _refuse_other_images(run, given)
+        _refuse_other_images(run, model, given)
         if console is not None:
             console.print(f"evaluated on {given.provenance}", markup=False)
     targets = run.task.targets(problem, model.output_shape[-1])
-    batches = problem.evaluation("test", images, model.input_shape[1:3], targets)
+    size, scale = model.input_shape[1:3], run.recipe.evaluation_scale
+    batches = problem.evaluation("test", images, size, targets, scale)
     return run.task.evaluate(model, batches, console)
 
 
-def _refuse_other_images(run: Run, data: Data) -> None:
+def _refuse_other_images(run: Run, network: keras.Model, data: Data) -> None:
     """Refuse images that are not what the network was trained on."""
     if data.is_files:
         _refuse_bytes(run)
         return
-    expected, images = run.model.input_shape[1:], data.test.array
+    expected, images = network.input_shape[1:], data.test.array
     if any(a and a != b for a, b in zip(expected, images.shape[1:], strict=True)):
         raise InputError(
             f"Images of {data.name!r} are {shape_text(images.shape[1:])}; the run takes "
@@ -166,6 +170,7 @@ def _own_data(run: Run) -> Data:
         seed=recipe.seed_of_split,
         skip_bad=recipe.skip_bad,
     )
+    data = as_recorded(recorded["fingerprint"], data)
     if data.fingerprint != recorded["fingerprint"]:
         raise InputError(
             f"The data {recorded['source']!r} has changed since the run: fingerprint "
@@ -175,9 +180,9 @@ def _own_data(run: Run) -> Data:
     return data
 
 
-def _batch_size(run: Run, given: int | None) -> int:
+def _batch_size(network: keras.Model, given: int | None) -> int:
     if given is None:
-        return batch_size_for(run.model)
+        return batch_size_for(network)
     if given < 1:
         raise InputError(f"batch_size is a whole number from 1 up; received {given}.")
     return given

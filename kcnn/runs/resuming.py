@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from kcnn.callbacks.checkpoint.files import newest
+from kcnn.data import Data
+from kcnn.data.sets.images import files_fingerprint_of_before
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -77,6 +80,19 @@ def extended(path: Path, recipe: ResolvedRecipe, epochs: int | None) -> int:
     if found is None and (path / "result.json").is_file():
         raise InputError(f"{str(path)!r} has no checkpoint from which it could go on.")
     return epochs
+
+
+def as_recorded(fingerprint: str, data: Data) -> Data:
+    """The data under the fingerprint that a run has of them, where they are the same.
+
+    Runs of kcnn 0.1 know a folder by the names and sizes of its files alone.
+    """
+    parts = [split.files for split in (data.train, data.validation, data.test) if split.files]
+    if not parts or not fingerprint.startswith("sha256:"):
+        return data
+    if fingerprint != files_fingerprint_of_before(parts):
+        return data
+    return dataclasses.replace(data, fingerprint=fingerprint)
 
 
 def refuse_other_data(path: Path, recorded: dict[str, Any], problem: Problem) -> None:

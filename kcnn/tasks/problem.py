@@ -9,6 +9,7 @@ import numpy as np
 
 from kcnn.data.batches.feed import Feed
 from kcnn.data.batches.targets import Targets
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 
@@ -70,14 +71,17 @@ class Problem(Protocol):
         """The feed of the steps from `start` on, without end."""
 
     def evaluation(
-        self, part: str, batch_size: int, size: Size, targets: Targets
+        self, part: str, batch_size: int, size: Size, targets: Targets, scale: float = 1.0
     ) -> tf.data.Dataset:
-        """Batches (images, targets) of a split, in stored order."""
+        """Batches (images, targets) of a split, in stored order.
+
+        Photographs are fit to `scale` times `size`, of which the middle is used.
+        """
 
     def fill_cache(
-        self, cache: str, augment: str, size: Size, progress: Callable[[int], None]
+        self, recipe: ResolvedRecipe, size: Size, progress: Callable[[int], None]
     ) -> None:
-        """Decode image files into a cache, with a margin where `augment` crops.
+        """Decode image files into the recipe's cache, as training and evaluation need them.
 
         Raises:
             InputError: The images are no files.

@@ -22,6 +22,7 @@ from kcnn.data.batches.targets import Targets
 from kcnn.data.sets.arrays import ends
 from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 from kcnn.tasks.problem import Size
@@ -119,7 +120,7 @@ class StoredProblem:
         )
 
     def evaluation(
-        self, part: str, batch_size: int, size: Size, targets: Targets
+        self, part: str, batch_size: int, size: Size, targets: Targets, scale: float = 1.0
     ) -> tf.data.Dataset:
         """Batches of a split in stored order."""
         return evaluation_batches(
@@ -127,22 +128,31 @@ class StoredProblem:
             batch_size,
             targets=targets,
             image_size=self._fit(size),
+            scale=scale,
             cache=self.cache if self.is_files else None,
         )
 
     def fill_cache(
-        self, cache: str, augment: str, size: Size, progress: Callable[[int], None]
+        self, recipe: ResolvedRecipe, size: Size, progress: Callable[[int], None]
     ) -> None:
         """Decode the files of all splits into the cache."""
+        assert recipe.cache is not None
         if not self.is_files:
             raise InputError(
-                f"cache={cache!r} keeps image files decoded; the data {self.name!r} are no "
+                f"cache={recipe.cache!r} keeps image files decoded; the data {self.name!r} are no "
                 f"files. Leave it out."
             )
         done = 0
         for part in filter(self.sizes.get, PARTS):
-            crops, told = augment if part == "train" else "none", _from(done, progress)
-            fill_cache(getattr(self.data, part), size, cache, augment=crops, progress=told)
+            train = part == "train"
+            fill_cache(
+                getattr(self.data, part),
+                size,
+                recipe.cache,
+                augment=recipe.augment if train else "none",
+                scale=1.0 if train else recipe.evaluation_scale,
+                progress=_from(done, progress),
+            )
             done += self.sizes[part]
 
     def _fit(self, size: Size) -> Size | None:

@@ -16,6 +16,7 @@ from kcnn.data.sets.arrays import check_largest, check_reach, looks_channels_fir
 from kcnn.data.sets.classes import occurring
 from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 from kcnn.tasks.problem import Size
@@ -118,17 +119,17 @@ class StreamProblem:
         return Feed(batches, (), _as_it_is, ("stream",), "CPU:0")
 
     def evaluation(
-        self, part: str, batch_size: int, size: Size, targets: Targets
+        self, part: str, batch_size: int, size: Size, targets: Targets, scale: float = 1.0
     ) -> tf.data.Dataset:
         """The stream of a split."""
         return self._with(targets, part)
 
     def fill_cache(
-        self, cache: str, augment: str, size: Size, progress: Callable[[int], None]
+        self, recipe: ResolvedRecipe, size: Size, progress: Callable[[int], None]
     ) -> None:
         """Refused: a stream is cached by its own `cache()`."""
         raise InputError(
-            f"cache={cache!r} keeps image files decoded; the data {self.name!r} are no "
+            f"cache={recipe.cache!r} keeps image files decoded; the data {self.name!r} are no "
             f"files. Leave it out."
         )
 

@@ -15,6 +15,7 @@ from kcnn.data import Data, Feed, feed_batches, load_data, preflight
 from kcnn.data.batches.targets import Targets
 from kcnn.devices import precision
 from kcnn.errors import InputError
+from kcnn.graph.photographs import with_fitting
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.families import OTHERS
@@ -74,7 +75,19 @@ class Setup:
     def evaluation(self, part: str) -> tf.data.Dataset:
         """A split in stored order."""
         batch_size = max(self.recipe.batch_size, 128)
-        return self.problem.evaluation(part, batch_size, self._size, self.targets)
+        scale = self.recipe.evaluation_scale
+        return self.problem.evaluation(part, batch_size, self._size, self.targets, scale)
+
+    def handed_out(self, model: keras.Model) -> keras.Model:
+        """A trained network as its user gets it: one of photographs fits them by itself."""
+        if not self.problem.is_files:
+            return model
+        fits = with_fitting(model, self.recipe.evaluation_scale)
+        if self.own is not None:  # its layers are trained in place
+            return fits
+        copy = keras.models.clone_model(fits)  # of layers that are in one graph only
+        copy.set_weights(model.get_weights())
+        return copy
 
     def some_images(self) -> tf.Tensor:
         """A batch of training images (B, H, W, C), as the network gets them."""
@@ -168,6 +181,11 @@ def _resolved(
         recipe = dataclasses.replace(recipe, model=f"own: {_without_counter(model)}")
     if problem.batch_size:
         recipe = dataclasses.replace(recipe, batch_size=problem.batch_size, augment="none")
+    if recipe.evaluation_scale not in (None, 1) and not problem.is_files:
+        raise InputError(
+            f"evaluation_scale={recipe.evaluation_scale} is of image files, which are fit to the "
+            f"network's input; the images of {problem.name!r} are used as they are. Leave it out."
+        )
     family = OTHERS if entry is None else entry.family
     images, shape = problem.sizes["train"], problem.image_shape
     return resolve(recipe, family=family, images=images, image_shape=shape)
@@ -182,7 +200,7 @@ def _fill_cache(recipe: ResolvedRecipe, problem: Problem, plan: Plan, console: C
     if recipe.cache is None:
         return
     with terminal.files_bar(console, "decoding", sum(problem.sizes.values())) as progress:
-        problem.fill_cache(recipe.cache, recipe.augment, plan.input_shape[:2], progress)
+        problem.fill_cache(recipe, plan.input_shape[:2], progress)
 
 
 def _policy_of(model: keras.Model | None) -> str | None:

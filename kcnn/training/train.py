@@ -18,6 +18,7 @@ from kcnn.runs.directory import Run, RunDirectory, load_run, task_of
 from kcnn.startup import keras
 from kcnn.storage import files
 from kcnn.tasks.problem import description
+from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task
 from kcnn.training import report
 from kcnn.training.setup import Setup, decide
@@ -120,6 +121,7 @@ def resume(
         wanted = dataclasses.replace(recipe, epochs=extended, on_nan=nan)
         task = task_of(recorded, task)
         setup = decide(wanted, model=model, data=data, task=task, console=console)
+        setup = _as_recorded(setup, recorded["data"]["fingerprint"])
         resuming.refuse_other_data(path, recorded["data"], setup.problem)
         report.changed_versions(console, recorded)
         written = RunDirectory(path)
@@ -132,6 +134,14 @@ def resume(
 
         with _precision(setup.recipe):
             return Trainer(setup, written, console, callbacks, save_model).run(begin)
+
+
+def _as_recorded(setup: Setup, fingerprint: str) -> Setup:
+    if not isinstance(setup.problem, StoredProblem):
+        return setup
+    data = resuming.as_recorded(fingerprint, setup.problem.data)
+    problem = dataclasses.replace(setup.problem, data=data)
+    return dataclasses.replace(setup, problem=problem)
 
 
 def _record(directory: RunDirectory, setup: Setup) -> None:

@@ -62,21 +62,23 @@ class Trainer:
         attempt.choose()
         steps = attempt.engine.steps.step
         model = attempt.engine.hand_out()
-        given = setup.own or model
         # Compiled, as the user would expect of a trained one; how theirs is compiled is theirs.
-        if given is model or not given.compiled:
-            setup.task.compile(given, optimizers.for_use(setup.recipe, given))
+        given: keras.Model = setup.own or model
+        handed = setup.handed_out(given)
+        for one in {given, handed}:
+            if one is not setup.own or not given.compiled:
+                setup.task.compile(one, optimizers.for_use(setup.recipe, one))
         test = None
         if setup.problem.sizes["test"]:
             test = setup.task.evaluate(model, setup.evaluation("test"))
         result = result_of(setup, attempt, model, steps, test)
-        save(self.directory, setup.task, attempt, model, result, self.save_model, self._warn)
+        save(self.directory, setup.task, attempt, handed, result, self.save_model, self._warn)
         report.results(self.console, setup.task, result, self.directory.path)
         return Run(
             directory=self.directory.path,
             recipe=setup.recipe,
             history=attempt.history,
-            model=given,
+            model=handed,
             result=result,
             data=description(setup.problem),
             task=setup.task,

@@ -12,6 +12,7 @@ from rich.console import Console
 
 import kcnn
 from kcnn.graph.forward import batch_size_for, forward
+from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.runs import inference
 from kcnn.runs.directory import Run
 from kcnn.runs.inference import evaluate_run, predict
@@ -190,7 +191,8 @@ class TestBatchSize:
 def run_of(model):
     names = [f"class {n}" for n in range(model.output_shape[-1])]
     data = {"class_names": names, "source": None}
-    return Run(None, kcnn.Recipe(), {}, model, {}, data, TASK)
+    recipe = ResolvedRecipe.recorded({})
+    return Run(None, recipe, {}, model, {}, data, TASK)
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import kcnn
 from kcnn.runs.directory import load_run
@@ -437,7 +439,6 @@ class TestBadInput:
 
 class TestPredict:
     def test_names_probabilities_and_formats(self, tmp_path, digits_run):
-        from PIL import Image
 
         data = kcnn.load_data("digits")
         paths = []
@@ -464,7 +465,6 @@ class TestFolders:
 
     @pytest.fixture
     def folder(self, tmp_path):
-        from PIL import Image
 
         rng = np.random.default_rng(0)
         root = tmp_path / "Bilder und mehr"
@@ -504,6 +504,23 @@ class TestFolders:
         run = kcnn.train(self.fields(folder, tmp_path, skip_bad=True), verbose=False)
         assert sum(run.data["images"].values()) == 47
         assert evaluate_run(load_run(run.directory)).images == run.data["images"]["test"]
+
+    def test_another_picture_of_the_same_size_is_noticed(self, folder, tmp_path):
+        run = kcnn.train(self.fields(folder, tmp_path), verbose=False)
+        path = folder / "hell" / "bild 0.png"
+        before = path.stat()
+        pixels = np.array(Image.open(path))
+        for value in range(256):  # until a picture is as long
+            Image.fromarray(np.full_like(pixels, value)).save(path)
+            if path.stat().st_size <= before.st_size:
+                break
+        with path.open("ab") as file:
+            file.write(bytes(before.st_size - path.stat().st_size))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(kcnn.InputError, match="fingerprint"):
+            kcnn.resume(run.directory, epochs=9, verbose=False)
+        with pytest.raises(kcnn.InputError, match="has changed since the run"):
+            evaluate_run(kcnn.load_run(run.directory))
 
     def test_the_data_that_changed_is_noticed(self, folder, tmp_path):
         run = kcnn.train(self.fields(folder, tmp_path), verbose=False)

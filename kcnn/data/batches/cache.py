@@ -1,7 +1,7 @@
 """Image files, decoded and resized once: an array in memory, or one `.npy` file on disk.
 
-The bits are those of decoding each time. A file's name tells what is in it: the files' paths,
-sizes and times of change, the size of the images, and the version of the decoder. It is written
+The bits are those of decoding each time. A file's name tells what is in it: the files' names and
+a hash of their bytes, the size of the images, and the version of the decoder. It is written
 beside and put in place when it is whole; what is there and does not have the length and the
 header of such a file is written anew. Several processes may share a folder: one writes, the
 others wait for it.

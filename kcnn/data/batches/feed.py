@@ -20,9 +20,8 @@ from kcnn.data.batches.fetch import Source, source
 from kcnn.data.batches.order import as_written, plain_options, training_steps
 from kcnn.data.batches.targets import Targets, targets_of
 from kcnn.data.sets.splits import Split
+from kcnn.recipes.defaults import MARGIN
 from kcnn.startup import tf
-
-MARGIN = 1.15  # a photograph is fit to this times the input, then cropped: 256 / 224 = 1.14
 
 RESIDENT_LIMIT = 2 * 2**30  # bytes; what a GPU holds beside the network, on any of 8 GB
 PARALLEL_BATCHES = 2  # that are read or made at a time
@@ -126,14 +125,16 @@ def fill_cache(
     cache: str | os.PathLike,
     *,
     augment: str = "none",
+    scale: float = 1.0,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Decode the files of a split into the cache, as `training_feed` would; or find them there.
+    """Decode the files of a split into the cache, or find them there.
 
-    Args: as `training_feed`; `augment` says whether there is a margin to crop in; `progress` is
-        called with the number of files decoded so far.
+    Args: as `training_feed`, whose `augment` says whether there is a margin to crop in, or as
+        `evaluation_batches`, which has a `scale`; `progress` is called with the number of files
+        decoded so far.
     """
-    source(split.images, image_size, margin(augment), cache, progress)
+    source(split.images, image_size, max(scale, margin(augment)), cache, progress)
 
 
 def margin(augment: str) -> float:

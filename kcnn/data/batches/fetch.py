@@ -17,6 +17,7 @@ from kcnn.data.batches.cache import cached
 from kcnn.data.sets.arrays import aligned
 from kcnn.data.sets.images import ImageFiles, load_image
 from kcnn.errors import InputError
+from kcnn.graph.photographs import oversize
 from kcnn.startup import tf
 
 _SHARE = 4  # images that a thread decodes in one go
@@ -98,8 +99,7 @@ def _source_of_files(
             "Image files differ in size: pass image_size=(height, width), the input of the "
             "network, to which each is fit."
         )
-    height, width = (round(margin * side) for side in image_size)
-    shape = (height, width, 3)
+    shape = (*oversize(*image_size, margin), 3)
     read = _in_python(_decoder(files, shape))
     if cache is None:
         return Source(shape, "uint8", None, read)

@@ -20,6 +20,7 @@ from kcnn.data.batches.order import as_written, plain_options, steps_per_epoch
 from kcnn.data.batches.targets import Targets, targets_of
 from kcnn.data.sets.splits import Split
 from kcnn.errors import InputError
+from kcnn.graph.photographs import middle
 from kcnn.startup import tf
 
 __all__ = [
@@ -93,15 +94,19 @@ def evaluation_batches(
     targets: Targets | None = None,
     binary: bool = False,
     image_size: tuple[int, int] | None = None,
+    scale: float = 1.0,
     cache: str | os.PathLike | None = None,
 ) -> tf.data.Dataset:
     """All images once, in stored order, without augmentation; arguments as `training_batches`.
 
-    A batch size above the number of images gives one batch.
+    A batch size above the number of images gives one batch. Files are fit to `scale` times
+    `image_size`, of which the middle is used.
     """
     made = targets_of(split, classes, binary, targets)
     check_split(split, batch_size)
-    images, size = source(split.images, image_size, cache=cache), len(split)
+    images, size = source(split.images, image_size, scale, cache), len(split)
+    height, width = image_size or images.shape[:2]
+    top, left = middle(images.shape[:2], height, width)
     with tf.device("CPU:0"):
         labels = tf.convert_to_tensor(split.labels)
         held = None if images.array is None else images.tensor()
@@ -109,7 +114,7 @@ def evaluation_batches(
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         first, end = step * batch_size, tf.minimum((step + 1) * batch_size, size)
         pixels = images.fetch(tf.range(first, end)) if held is None else held[first:end]
-        return pixels, made(labels[first:end])
+        return pixels[:, top : top + height, left : left + width], made(labels[first:end])
 
     return _mapped(tf.data.Dataset.range(steps_per_epoch(size, batch_size)), batch)
 

@@ -11,7 +11,6 @@ Splits are known by the names that people give them: `Training`, `training_set`,
 `valid`, `validation`, `dev`; `test`, `Testing`, `test_set`.
 """
 
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
@@ -23,7 +22,8 @@ import numpy as np
 
 from kcnn.data.sets.classes import by_number
 from kcnn.data.sets.decoding import SUFFIXES
-from kcnn.data.sets.images import ImageFiles
+from kcnn.data.sets.images import ImageFiles, files_fingerprint
+from kcnn.data.sets.seen import Seen
 from kcnn.data.sets.splits import Data, Split, divided
 from kcnn.errors import InputError
 
@@ -47,10 +47,10 @@ _EXPECTED = (
 
 @dataclass
 class _Index:
-    """What a walk finds: for each class its files, relative to the root, and their sizes."""
+    """What a walk finds: for each class its files, relative to the root."""
 
     root: Path
-    classes: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    classes: dict[str, list[str]] = field(default_factory=dict)
     outside: int = 0  #: links left out because they lead outside the root
     others: Counter[str] = field(default_factory=Counter)  #: files left out, by their suffix
     empty: dict[str, Counter[str]] = field(default_factory=dict)  #: folders of such files alone
@@ -79,7 +79,8 @@ def load_folder(folder: Path, *, name: str, validation: float, seed: int) -> Dat
     parts = {key: _index(root, sub) for key, sub in folders.items()}
     class_names = tuple(sorted(parts["train"].classes, key=by_number))
     _check_classes(folder, parts, class_names)
-    splits = {key: _as_split(index, class_names) for key, index in parts.items()}
+    seen = Seen(root)
+    splits = {key: _as_split(index, class_names, seen) for key, index in parts.items()}
     note = "".join(f"; {remark}" for remark in _left_out(parts, beside))
     return divided(
         splits,
@@ -87,7 +88,7 @@ def load_folder(folder: Path, *, name: str, validation: float, seed: int) -> Dat
         class_names=class_names,
         image_shape=(None, None, 3),
         provenance=f"folder {folder} of {sum(map(len, splits.values()))} image files{note}",
-        fingerprint=_fingerprint(parts),
+        fingerprint=lambda: files_fingerprint([s.files for s in splits.values() if s.files]),
         validation=validation,
         seed=seed,
     )
@@ -108,7 +109,7 @@ def files_of(folder: Path) -> tuple[ImageFiles, list[str], str]:
     index = _index(root, part)
     if not index.classes:
         raise InputError(f"{folder} has no class folder with images. {_EXPECTED}")
-    pairs = [(path, name) for name, files in index.classes.items() for path, _ in files]
+    pairs = [(path, name) for name, files in index.classes.items() for path in files]
     files = ImageFiles(root, [path for path, _ in pairs])
     return files, [name for _, name in pairs], part or "all of it"
 
@@ -159,8 +160,8 @@ def _index(root: Path, sub: str) -> _Index:
     return index
 
 
-def _walk(folder: str, index: _Index, above: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """(path relative to the root, bytes) of the images below `folder`."""
+def _walk(folder: str, index: _Index, above: tuple[str, ...]) -> Iterator[str]:
+    """Paths, relative to the root, of the images below `folder`."""
     real = os.path.realpath(folder)
     if real in above:  # a link to a folder that contains it
         return
@@ -169,7 +170,7 @@ def _walk(folder: str, index: _Index, above: tuple[str, ...]) -> Iterator[tuple[
             yield from _walk(entry.path, index, (*above, real))
         elif entry.is_file() and _is_inside(entry, index):
             if entry.name.lower().endswith(SUFFIXES):
-                yield os.path.relpath(entry.path, index.root), entry.stat().st_size
+                yield os.path.relpath(entry.path, index.root)
             else:
                 index.others[os.path.splitext(entry.name)[1].lower() or "without suffix"] += 1
 
@@ -246,21 +247,8 @@ def _inner(folder: Path) -> list[str]:
     return names if len(names) > 1 else []
 
 
-def _as_split(index: _Index, class_names: tuple[str, ...]) -> Split:
+def _as_split(index: _Index, class_names: tuple[str, ...], seen: Seen) -> Split:
     groups = [index.classes.get(name, []) for name in class_names]
-    names = [path for files in groups for path, _ in files]
+    names = [path for files in groups for path in files]
     labels = np.repeat(np.arange(len(class_names)), [len(files) for files in groups])
-    return Split(ImageFiles(index.root, names), labels.astype(np.int64))
-
-
-def _fingerprint(parts: dict[str, _Index]) -> str:
-    digest = hashlib.sha256()
-    listed = sorted(
-        (os.fsencode(path), size)
-        for index in parts.values()
-        for files in index.classes.values()
-        for path, size in files
-    )
-    for path, size in listed:
-        digest.update(path + b"\0%d\n" % size)
-    return f"sha256:{digest.hexdigest()}"
+    return Split(ImageFiles(index.root, names, seen), labels.astype(np.int64))

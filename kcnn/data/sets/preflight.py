@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
-import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from kcnn.data.sets.decoding import BROKEN, BadImage, load_pixels, open_image
+from kcnn.data.sets.images import files_fingerprint
+from kcnn.data.sets.seen import look_at
 from kcnn.data.sets.splits import Data, Split
 from kcnn.errors import InputError
 
@@ -26,33 +22,14 @@ def check_files(
 ) -> list[tuple[Path, str]]:
     """Find every file that training could not read, without decoding the good ones.
 
-    The header gives format and size. That a file is complete is seen cheaply by how its format
-    ends (PNG: by its checksums); a file without that sign is decoded to find out.
-
     Args:
-        paths: the files; checked in a pool of threads.
-        progress: called with the number of files done so far, after each, from any thread.
+        paths: the files.
+        progress: called with the number of files done so far, after each.
 
     Returns:
         (path, reason) of the bad files, in the order of `paths`.
     """
-    done, lock = 0, threading.Lock()
-
-    def check(path: str | os.PathLike) -> tuple[Path, str] | None:
-        nonlocal done
-        reason = _fault(Path(path))
-        if progress is not None:
-            with lock:
-                done += 1
-                progress(done)
-        return None if reason is None else (Path(path), reason)
-
-    # An oversize header is a warning in Pillow. Filters belong to the process, so they are set
-    # once around the pool, never in its threads; other warnings about a header are no fault.
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as pool:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return [bad for bad in pool.map(check, paths) if bad is not None]
+    return look_at(paths, progress)
 
 
 def preflight(
@@ -76,11 +53,14 @@ def preflight(
     files = [s.files for s in splits.values() if s.files is not None]
     if not files:
         return data
-    bad = check_files((path for part in files for path in part), progress=progress)
+    bad, done = [], 0
+    for part in files:
+        bad += part.faults(_from(done, progress))
+        done += len(part)
     if not bad:
         return data
     if not skip_bad:
-        raise InputError(_bad_files_message(bad, sum(map(len, files))))
+        raise InputError(_bad_files_message(bad, done))
     removed = {path for path, _ in bad}  # paths as ImageFiles gives them
     kept = {name: _without(split, removed) for name, split in splits.items()}
     _check_remaining(data, kept)
@@ -90,40 +70,12 @@ def preflight(
         validation=kept["validation"],
         test=kept["test"],
         provenance=f"{data.provenance}; {len(bad)} bad files left out",
-        fingerprint=_fingerprint_without(data.fingerprint, removed),
+        fingerprint=lambda: files_fingerprint([s.files for s in kept.values() if s.files]),
     )
 
 
-def _fault(path: Path) -> str | None:
-    try:
-        with open_image(path) as image:
-            kind = image.format
-            if kind == "PNG":
-                _verify(image)  # checksums of all chunks, up to the end marker
-            elif not _looks_complete(path, kind):
-                load_pixels(image)
-    except BadImage as error:
-        return str(error)
-    return None
-
-
-def _verify(image: Image.Image) -> None:
-    try:
-        image.verify()
-    except Exception as error:  # SyntaxError, OSError, struct.error, ...
-        raise BadImage(f"{BROKEN}: {error}") from error
-
-
-def _looks_complete(path: Path, kind: str | None) -> bool:
-    """Whether a file ends as its format does. JPEG's marker FF D9 never occurs within a scan."""
-    if kind == "WEBP":
-        return True  # opening has read it all: a part is refused there
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - 2, 0))
-        tail = file.read(2)
-    if kind in ("JPEG", "MPO"):
-        return tail == b"\xff\xd9"
-    return kind == "GIF" and tail.endswith(b"\x3b")  # BMP: decoding is a copy
+def _from(before: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    return None if progress is None else lambda count: progress(before + count)
 
 
 def _bad_files_message(bad: list[tuple[Path, str]], checked: int) -> str:
@@ -154,9 +106,3 @@ def _check_remaining(data: Data, kept: dict[str, Split]) -> None:
             f"Without the bad files no training image is left of {', '.join(lost)}. Repair the "
             "files, or remove the class folders."
         )
-
-
-def _fingerprint_without(fingerprint: str, removed: set[Path]) -> str:
-    names = sorted(os.fsencode("/".join(path.parts[-2:])) for path in removed)  # CLASS/FILE
-    digest = hashlib.sha256(b"\0".join([fingerprint.encode(), *names]))
-    return f"sha256:{digest.hexdigest()}"

@@ -1,7 +1,7 @@
 """Three splits, three jobs: fit on train, choose on validation, report on test once."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,21 @@ class Split:
         return Split(self.images[indices], self.labels[indices])
 
 
+class _Fingerprint:
+    """A field of a text, or of a function without arguments that gives it when it is asked for."""
+
+    def __get__(self, data: Any, owner: type | None = None) -> str:
+        if data is None:
+            raise AttributeError  # a dataclass takes it that there is no default
+        found: str | Callable[[], str] = vars(data)["fingerprint"]
+        if not isinstance(found, str):
+            found = vars(data)["fingerprint"] = found()
+        return found
+
+    def __set__(self, data: Any, value: str | Callable[[], str]) -> None:
+        vars(data)["fingerprint"] = value
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """A data set, divided. `validation` may be empty, `train` and `test` are not."""
@@ -65,7 +80,9 @@ class Data:
     class_names: tuple[str, ...]
     image_shape: tuple[int | None, int | None, int]  #: (H, W, C); (None, None, 3) for files
     provenance: str  #: one line: where the images come from and who divided them
-    fingerprint: str  #: `sha256:<hex>` of the whole set, the same for every seed
+    #: `sha256:<hex>` of the whole set, the same for every seed; of files `sha256-files:<hex>`,
+    #: which reads them when it is first asked for. A function that gives it is taken, too.
+    fingerprint: _Fingerprint = _Fingerprint()
 
     @property
     def classes(self) -> int:
@@ -82,7 +99,7 @@ class Data:
         size = "photographs" if height is None else f"{height}×{width}×{channels}"
         return (
             f"<Data {self.name!r}: {len(self.train)} train, {len(self.validation)} validation, "
-            f"{len(self.test)} test; {self.classes} classes; {size}; {self.fingerprint[:15]}>"
+            f"{len(self.test)} test; {self.classes} classes; {size}>"
         )
 
 
