@@ -21,6 +21,7 @@ _ARGUMENTS = {
     "validation": "validation_data",
     "validation_batch_size": "validation_batch_size",
     "validation_steps": "validation_steps",
+    "callbacks": "callbacks",
 }
 
 
@@ -34,6 +35,12 @@ class FitData:
     validation: Any
     validation_batch_size: int | None
     validation_steps: int | None
+    callbacks: Any
+
+    @property
+    def others(self) -> list[keras.callbacks.Callback]:
+        """All callbacks of the `fit`, in their order."""
+        return list(getattr(self.callbacks, "callbacks", self.callbacks) or ())
 
 
 def fit_data(model: keras.Model) -> FitData | None:

@@ -7,6 +7,7 @@ steps, and averaged weights (Izmailov et al. 2018, section 3.2) never had any of
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -35,7 +36,8 @@ def recalibrate_batchnorm(
     PyTorch's `swa_utils.update_bn` takes the means of the batches' statistics instead: it
     weights batches, not samples, and leaves out the variance between them.
 
-    Layers with `trainable=False` keep their statistics and use them.
+    Layers with `trainable=False` keep their statistics and use them; so do layers that a call of
+    the model on `data` does not reach, such as those of a GAN's generator, with a warning.
 
     Args:
         model: Any built Keras model.
@@ -117,8 +119,18 @@ class _Pass(keras.Model):
                 variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
         with self._gathering():
             self.predict(data, steps=steps, verbose=0)
-        for layer, (_, mean, variance) in zip(self.normalizers, self.totals, strict=True):
-            _set_statistics(layer, mean, variance)
+        unreached = []
+        for layer, (count, mean, variance) in zip(self.normalizers, self.totals, strict=True):
+            if float(keras.ops.convert_to_numpy(count)):
+                _set_statistics(layer, mean, variance)
+            else:
+                unreached.append(layer.name)
+        if unreached:
+            warnings.warn(
+                f"The data do not reach {', '.join(unreached)} of {self.network.name!r}: the model "
+                f"does not call them on its inputs. They keep the statistics that they have.",
+                stacklevel=2,
+            )
 
     def _zeros(self, layer: keras.layers.BatchNormalization) -> list[keras.Variable]:
         """Number of values a channel, their mean, their variance."""

@@ -19,6 +19,7 @@ from kcnn.callbacks import (
     TensorBoard,
     Tolerant,
 )
+from kcnn.callbacks.averaging.refusals import refuse_keepers
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.training import report
@@ -78,11 +79,18 @@ class Watchers:
     def in_order(
         self, rate: keras.callbacks.Callback, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Callbacks:
-        """All of them, with the scale of the rate and the user's own in their places."""
+        """All of them, with the scale of the rate and the user's own in their places.
+
+        Raises:
+            InputError: One of the user's would keep other weights than it says.
+        """
         swa = [self.swa] if self.swa else []
-        return [
+        ordered = [
             self.meter, rate, *swa, self.best, *callbacks, *self.recorders, *self.averages,
         ]  # fmt: skip
+        if self.swa:
+            refuse_keepers(self.swa, ordered)
+        return ordered
 
 
 def _averaging(setup: Setup) -> StochasticWeightAveraging | None:

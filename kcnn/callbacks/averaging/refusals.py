@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kcnn.callbacks.averaging import timetable
@@ -38,6 +38,41 @@ def _refuse_schedules(optimizer: keras.optimizers.Optimizer, rate: float) -> Non
             f"set from outside; received learning_rate={rate} for averaging. Give the optimizer a "
             f"number, or leave all to the schedule: learning_rate=None."
         ) from error
+
+
+def refuse_keepers(
+    average: keras.callbacks.Callback, others: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Refuse callbacks that would keep other weights than those whose figures they go by.
+
+    At the end of an epoch the model has its raw weights; `swa_val_` figures are of the average.
+
+    Args:
+        average: Weight averaging.
+        others: All callbacks of the training, in their order.
+    """
+    behind = False
+    for callback in others:
+        behind = behind or callback is average
+        monitor, name = str(getattr(callback, "monitor", "")), type(callback).__name__
+        saves = isinstance(callback, keras.callbacks.ModelCheckpoint)
+        stops = isinstance(callback, keras.callbacks.EarlyStopping)
+        restores = stops and callback.restore_best_weights
+        keeps = restores or (saves and callback.save_best_only)
+        named = saves and "{swa_val_" in str(callback.filepath)
+        if named or (keeps and monitor.startswith("swa_val_")):
+            raise InputError(
+                f"{name} goes by {'its path' if named else repr(monitor)}, a figure of the "
+                f"averaged weights, and would keep the raw ones, which the model has at the end of "
+                f"an epoch. The average is in the model when fit has ended: save it then. "
+                f"EarlyStopping may go by the figure without restore_best_weights."
+            )
+        if restores and behind:
+            raise InputError(
+                f"{name} behind StochasticWeightAveraging puts the weights of its best epoch over "
+                f"the average at the end of training. Leave out restore_best_weights, or put it in "
+                f"front."
+            )
 
 
 def refuse_rate(

@@ -194,6 +194,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         refusals.refuse_few_snapshots(*when, params, group)
         if self.rate is not None:
             refusals.refuse_rate(model.optimizer, self.rate, *when, params)
+        refusals.refuse_keepers(self, self._fit.others if self._fit else ())
         self._check_data(model)
         self._statistics.begin(model)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from kcnn.callbacks.checkpoint import files
 from kcnn.callbacks.checkpoint.period import Period, within_epochs
+from kcnn.callbacks.checkpoint.refusals import refuse_unbuilt, swapping
 from kcnn.callbacks.checkpoint.signals import Signals
 from kcnn.callbacks.checkpoint.skipping import Skipping
 from kcnn.callbacks.checkpoint.state import States, restore_surroundings, surroundings
@@ -137,6 +138,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self._raw: list[Any] | None = None
         self._pending = self._found
         self._skipping, self._states = None, States(self.callbacks)
+        self._swapped = swapping(self.model, self.callbacks)
         self.check(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -182,7 +184,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
             self._stop(before_validation=True)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self._keep_raw()
+        self._keep_raw(anew=self._swapped)  # back by now, and rounded
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self._pending:  # all epochs were done
@@ -244,12 +246,12 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self._period.saved(step, started)
         files.keep_last(self.directory, here, self.keep)
 
-    def _keep_raw(self) -> None:
+    def _keep_raw(self, anew: bool = False) -> None:
         """With Keras' EMA: the weights that training goes on with, before anybody swaps them.
 
         `fit` puts the averages in their place before it ends.
         """
-        if self._raw is None and averages(self.model):
+        if (self._raw is None or anew) and averages(self.model):
             self._raw = [keras.ops.copy(v.value) for v in self.model.trainable_variables]
 
     # Restoring
@@ -285,6 +287,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         found = self._found
         if found is None:
             return
+        refuse_unbuilt(model)
         differences = files.differences_from(
             found, self.identity, self.older, model, self.callbacks
         )

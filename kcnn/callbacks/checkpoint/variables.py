@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ class Snapshot:
         taken = {
             "model": own,
             "optimizer": [_array(v) for v in model.optimizer.variables],
+            "others": {
+                name: [_array(v) for v in optimizer.variables]
+                for name, optimizer in other_optimizers(model).items()
+            },
         }
         if with_metrics:
             taken["metrics"] = Snapshot.metrics(model) if metrics is None else metrics
@@ -55,9 +60,12 @@ class Snapshot:
     def differences(model: keras.Model, taken: dict[str, Any]) -> list[str]:
         """Where the variables of `model` are not those that were taken, in words."""
         found = []
-        optimizer = _optimizer_variables(model, taken)
-        for kind, variables in (("model", model.variables), ("optimizer", optimizer)):
-            values = taken[kind]
+        here = {"model": model.variables, "optimizer": _optimizer_variables(model, taken)}
+        others = {n: list(other.variables) for n, other in other_optimizers(model).items()}
+        there = taken.get("others") or {}
+        for kind in [*here, *(others | there)]:
+            variables = here[kind] if kind in here else others.get(kind, [])
+            values = taken[kind] if kind in here else there.get(kind, [])
             if len(values) != len(variables):
                 found.append(f"{kind}: {len(values)} variables there, {len(variables)} here")
                 continue
@@ -78,6 +86,8 @@ class Snapshot:
         """
         pairs = list(zip(model.variables, taken["model"], strict=True))
         pairs += zip(_optimizer_variables(model, taken), taken["optimizer"], strict=True)
+        for name, other in other_optimizers(model).items():
+            pairs += zip(other.variables, taken["others"][name], strict=True)
         if "metrics" in taken:
             if len(model.metrics_variables) != len(taken["metrics"]):
                 raise RuntimeError(
@@ -97,6 +107,23 @@ class Snapshot:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             model.compute_metrics(x, y, model(x, training=False), sample_weight=weight)
             model.reset_metrics()
+
+
+def other_optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
+    """By attribute: optimisers that a model of its own class holds beside the compiled one."""
+    found, known = {}, {id(model.optimizer), id(getattr(model.optimizer, "inner_optimizer", None))}
+    held_directly = sorted(vars(model).items(), key=lambda item: isinstance(item[1], dict))
+    for name, value in held_directly:  # dictionaries last: trackers of their own hold them, too
+        held = value.items() if isinstance(value, dict) else enumerate(_listed(value))
+        for key, leaf in held:
+            if isinstance(leaf, keras.optimizers.Optimizer) and id(leaf) not in known:
+                known.add(id(leaf))
+                found[name if leaf is value else f"{name}[{key!r}]"] = leaf
+    return found
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def averages(model: keras.Model) -> bool:
