@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kcnn.errors import InputError
+
 _NOISE = re.compile(
     r"""
     ^WARNING:\ All\ log\ messages\ before\ absl::InitializeLog\(\)
@@ -53,6 +55,23 @@ def load() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # the CUDA driver speaks on first use
+
+
+def need_tensorflow(what: str) -> None:
+    """Refuse what trains by TensorFlow where Keras has another backend.
+
+    Args:
+        what: Begins the sentence: `kcnn.train`.
+
+    Raises:
+        InputError: With what to do.
+    """
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise InputError(
+            f"{what} trains by TensorFlow, and the backend of Keras here is {backend!r}. Set the "
+            f"environment's KERAS_BACKEND to tensorflow before Keras is imported. kcnn's networks "
+            f"and callbacks work in Keras' own fit on every backend."
+        )
 
 
 @contextlib.contextmanager

@@ -40,6 +40,8 @@ def forward(model: keras.Model, batches: int) -> Callable[[Any], Any]:
         model: Functional or sequential.
         batches: How many will come; negative: nobody knows, perhaps many.
     """
+    if keras.backend.backend() != "tensorflow":
+        return lambda images: model.predict_on_batch(keras.ops.convert_to_numpy(images))
     if 0 <= batches <= _FEW:
         return lambda images: model(images, training=False)
     layers = list(leaves(model))

@@ -15,7 +15,7 @@ from kcnn import terminal
 from kcnn.recipes.recipe import OnNan, Recipe
 from kcnn.runs import resuming
 from kcnn.runs.directory import Run, RunDirectory, load_run, task_of
-from kcnn.startup import keras
+from kcnn.startup import keras, need_tensorflow
 from kcnn.storage import files
 from kcnn.tasks.problem import description
 from kcnn.tasks.stored import StoredProblem
@@ -64,6 +64,7 @@ def train(
         KeyboardInterrupt, SystemExit: By SIGINT and SIGTERM, behind a step and a checkpoint.
         OSError: A checkpoint or the model cannot be written.
     """
+    need_tensorflow("kcnn.train")
     recipe = recipe or Recipe()
     console = terminal.console() if verbose else Console(quiet=True)
     setup = decide(recipe, model=model, data=data, task=task, console=console)
@@ -107,6 +108,7 @@ def resume(
             batch size than the run's, with all differences. Nothing is touched then.
         NonFiniteError, OutOfMemoryError, KeyboardInterrupt, SystemExit, OSError: As `train`.
     """
+    need_tensorflow("kcnn.resume")
     path = Path(directory)
     recipe, recorded = resuming.recorded(path)
     console = terminal.console() if verbose else Console(quiet=True)

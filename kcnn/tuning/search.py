@@ -16,7 +16,7 @@ from kcnn.errors import InputError
 from kcnn.models import registry
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run
-from kcnn.startup import keras
+from kcnn.startup import keras, need_tensorflow
 from kcnn.storage import files
 from kcnn.tasks.task import Task, find, ranking
 from kcnn.tuning import dashboard, finals, manifest, splits
@@ -81,6 +81,7 @@ def tune(
         OSError: The disk is full. The same call goes on.
         KeyboardInterrupt, SystemExit: Behind a checkpoint. The same call goes on.
     """
+    need_tensorflow("kcnn.tune")
     options = options or Options()
     if options.parallel and (data is not None or task is not None or callbacks is not tuple):
         raise InputError(

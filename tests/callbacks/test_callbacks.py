@@ -10,7 +10,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import kcnn.callbacks
-from kcnn.callbacks import BestWeights, Meter, Progress, TensorBoard
+from kcnn.callbacks import BestWeights, ExactCheckpoint, Meter, Progress, TensorBoard
 from kcnn.figures import Figure
 
 ACCURACY = Figure("accuracy", share=True, short="acc")
@@ -178,6 +178,25 @@ class TestTensorBoard:
         assert info.hparams["learning_rate"].number_value == 0.01
         assert info.hparams["model"].string_value == "toy"
         assert info.hparams["image_size"].string_value == "(8, 8)"
+
+    @pytest.mark.parametrize("kind", [TensorBoard, keras.callbacks.TensorBoard])
+    def test_batches_are_counted_on_behind_a_checkpoint(self, tmp_path, kind):
+        def steps(epochs):
+            keras.utils.set_random_seed(0)
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+            model.compile("sgd", "mse")
+            board = kind(str(tmp_path / f"board {epochs}"), update_freq=1)
+            checkpoint = ExactCheckpoint(tmp_path / "checkpoints", callbacks=[board])
+            model.fit(
+                np.ones((12, 4)), np.ones((12, 1)), batch_size=4, shuffle=False, verbose=0,
+                epochs=epochs, callbacks=[checkpoint, board],
+                initial_epoch=checkpoint.initial_epoch,
+            )  # fmt: skip
+            found = events(tmp_path / f"board {epochs}" / "train")
+            return [event.step for event in found.Tensors("batch_loss")]
+
+        assert steps(2) == [1, 2, 3, 4, 5, 6]
+        assert steps(3) == [7, 8, 9]
 
     def test_kerastuner_knows_it_by_name(self):
         assert kcnn.callbacks.TensorBoard.__name__ == "TensorBoard"

@@ -55,7 +55,7 @@ class WeightMean:
     def over(self, weights: list[np.ndarray]) -> list[np.ndarray]:
         """`weights`, those of a model, with the mean in place of what is averaged."""
         for i, mean in zip(self.indices, self._mean[1], strict=True):
-            weights[i] = np.array(mean).astype(weights[i].dtype)
+            weights[i] = np.array(keras.ops.convert_to_numpy(mean)).astype(weights[i].dtype)
         return weights
 
     def get_state(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class WeightMean:
         count, means = self._mean
         return {
             "count": count,
-            "means": [np.array(mean) for mean in means],
+            "means": [np.array(keras.ops.convert_to_numpy(mean)) for mean in means],
             "indices": list(self.indices),
         }
 

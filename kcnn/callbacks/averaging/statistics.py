@@ -32,7 +32,7 @@ class Statistics:
     def begin(self, model: keras.Model) -> None:
         """Training begins."""
         weights = model.weights
-        self.reference = {i: np.array(weights[i]) for i in statistics_of(model)}
+        self.reference = {i: _value(weights[i]) for i in statistics_of(model)}
 
     def begin_from(self, reference: Mapping[str, Any]) -> None:
         """Training goes on: with the values of before it began, by index as text."""
@@ -64,7 +64,12 @@ class Statistics:
             id(weight)
             for i, weight in enumerate(model.weights)
             if i not in self.reference
-            or not np.array_equal(np.array(weight), self.reference[i], equal_nan=True)
+            or not np.array_equal(_value(weight), self.reference[i], equal_nan=True)
         }
         layers = batchnorm_layers(model)
         return [x for x in layers if not moved.isdisjoint(map(id, x.non_trainable_variables))]
+
+
+def _value(weight: keras.Variable) -> np.ndarray:
+    """A copy: on some backends the array is the variable's own memory."""
+    return np.array(keras.ops.convert_to_numpy(weight))

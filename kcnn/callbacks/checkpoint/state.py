@@ -17,6 +17,10 @@ from kcnn.storage import archive
 
 _KIND, _CONTAINERS = "kcnn.kind", (list, tuple, dict, set, frozenset, deque)
 
+#: TensorBoard's count of batches, by which their figures go. Keras 3.15.1 has no public name for
+#: it; `tests/callbacks/test_callbacks.py` notices when it changes.
+_BATCHES = "_global_train_batch"
+
 #: What Keras hands to every callback: not the callback's own.
 _GIVEN = {"_model", "params", "validation_data"}
 
@@ -41,7 +45,7 @@ def state_of(callback: keras.callbacks.Callback, made_with: Mapping[str, Any] | 
     attribute that is data: numbers, text, NumPy arrays, and lists, dicts, sets and deques of them,
     but for those that it was made with and that are as they were. (So Keras' EarlyStopping,
     ReduceLROnPlateau, ModelCheckpoint and History are complete.) Keras' callbacks that only write
-    files and lines have none.
+    files and lines have none, but for TensorBoard's count of batches.
 
     Args:
         callback: Of a training.
@@ -50,7 +54,7 @@ def state_of(callback: keras.callbacks.Callback, made_with: Mapping[str, Any] | 
     if hasattr(callback, "get_state"):
         return callback.get_state()
     if isinstance(callback, _writers()):
-        return {}
+        return {_BATCHES: getattr(callback, _BATCHES)} if hasattr(callback, _BATCHES) else {}
     given = _GIVEN
     if hasattr(callback, "monitor_op"):
         # Keras turns its sign when it sets `monitor_op`, in every process anew.

@@ -48,13 +48,6 @@ class TensorBoard(keras.callbacks.TensorBoard):
         self.figures = tuple(figures)
         self._graph = write_graph
 
-    def get_state(self) -> dict[str, Any]:
-        """Nothing: what it writes goes by the number of the epoch."""
-        return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Nothing to do."""
-
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         self._run_writer = tf.summary.create_file_writer(self.log_dir)
@@ -78,6 +71,13 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
     def _write_graph(self) -> None:
         """Of anybody's model: one that cannot be traced ends no training."""
+        if (backend := keras.backend.backend()) != "tensorflow":
+            warnings.warn(
+                f"TensorBoard gets no graph of {self.model.name!r}: TensorFlow writes it, and the "
+                f"backend is {backend}.",
+                stacklevel=2,
+            )
+            return
         try:
             graph = _inference_graph(self.model)
         except Exception as error:
