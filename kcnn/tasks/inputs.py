@@ -8,7 +8,7 @@ from kcnn.data import Data, from_arrays
 from kcnn.data.sets.forms import parts_of
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
-from kcnn.startup import tf
+from kcnn.tasks.loaders import as_stream
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.streams import StreamProblem, surveyed
 
@@ -18,7 +18,8 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
 
     Args:
         data: `Data`; (images, labels); a tuple of such pairs, as `keras.datasets` give; a mapping
-            of "train", "validation", "test" to such pairs or to batched `tf.data.Dataset`s.
+            of "train", "validation", "test" to such pairs or to streams of batches (see
+            `kcnn.tasks.loaders.as_stream`).
         recipe: For the share and the seed of splits that are to be made.
 
     Raises:
@@ -27,8 +28,11 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
     if isinstance(data, Data):
         return StoredProblem(data, recipe.cache)
     parts = parts_of(data)
-    if parts is not None and all(isinstance(part, tf.data.Dataset) for part in parts.values()):
-        return StreamProblem(parts, surveyed(parts, recipe), ())
+    found = {name: as_stream(part, name) for name, part in (parts or {}).items()}
+    streams = {name: pair[0] for name, pair in found.items() if pair is not None}
+    if streams and len(streams) == len(found):
+        kind = next(pair[1] for pair in found.values() if pair is not None)
+        return StreamProblem(streams, surveyed(streams, recipe), (), kind=kind)
     if parts is not None:
         divided = from_arrays(
             **parts, seed=recipe.seed_of_split, validation_size=recipe.validation_size
@@ -36,7 +40,7 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
         return StoredProblem(divided, recipe.cache)
     raise InputError(
         f"data is a kcnn.Data, a pair (images, labels), a tuple of such pairs, or a mapping of "
-        f"'train', 'validation' and 'test' to such pairs or to tf.data.Datasets; received "
-        f"{type(data).__name__}. A tf.data.Dataset cannot be split: pass {{'train': ..., "
-        f"'validation': ...}}."
+        f"'train', 'validation' and 'test' to such pairs, or to a tf.data.Dataset, a PyDataset or "
+        f"a DataLoader each; received {type(data).__name__}. Streams cannot be split: pass "
+        f"{{'train': ..., 'validation': ...}}."
     )

@@ -68,10 +68,18 @@ class StreamProblem:
     class_names: tuple[str, ...]
     numbers: tuple[int, ...] | None = None  #: labels of the classes, where they have holes
 
-    name = "tf.data"
-    provenance = "a tf.data.Dataset of the user's own"
+    kind: str = "tf.data.Dataset"  #: what the user handed over
+
     source = None
     is_files = False
+
+    @property
+    def name(self) -> str:
+        return self.kind.removesuffix(".Dataset")
+
+    @property
+    def provenance(self) -> str:
+        return f"a {self.kind} of the user's own"
 
     @cached_property
     def fingerprint(self) -> str:

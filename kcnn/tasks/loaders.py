@@ -1,0 +1,90 @@
+"""Batches that other libraries load, as `tf.data`: Keras' `PyDataset`, PyTorch's `DataLoader`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kcnn.data.sets.arrays import looks_channels_first
+from kcnn.errors import InputError
+from kcnn.startup import keras, tf
+
+#: What gives the batches of an epoch.
+Epoch = Callable[[], Iterable[Any]]
+
+
+def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
+    """A stream of batches (images (B, H, W, C), labels), and what it was; None for no stream.
+
+    Images of a `DataLoader` are turned from PyTorch's (B, C, H, W).
+
+    Args:
+        given: A part of the user's data.
+        part: Which one.
+
+    Raises:
+        InputError: A loader without a length, or whose batches are not two arrays.
+    """
+    if isinstance(given, tf.data.Dataset):
+        return given, "tf.data.Dataset"
+    if isinstance(given, keras.utils.PyDataset):
+        return _stream(lambda: _of_keras(given), given.num_batches, part), "PyDataset"
+    torch = sys.modules.get("torch")  # who has a loader has imported it
+    if torch is not None and isinstance(given, torch.utils.data.DataLoader):
+        count = len(given) if hasattr(given.dataset, "__len__") else None
+        return _stream(lambda: map(_of_torch, given), count, part), "DataLoader"
+    return None
+
+
+def _of_keras(given: keras.utils.PyDataset) -> Iterator[Any]:
+    for index in range(given.num_batches):
+        yield given[index]
+    given.on_epoch_end()
+
+
+def _of_torch(batch: Any) -> Any:
+    if not isinstance(batch, (tuple, list)):
+        return batch
+    arrays = [value.numpy() if hasattr(value, "numpy") else value for value in batch]
+    first = np.asarray(arrays[0])
+    if looks_channels_first(first.shape):
+        arrays[0] = np.ascontiguousarray(first.transpose(0, 2, 3, 1))
+    return tuple(arrays)
+
+
+def _stream(epoch: Epoch, count: int | None, part: str) -> tf.data.Dataset:
+    if count is None:
+        raise InputError(f"The {part!r} loader does not say how many batches an epoch has.")
+    if not count:
+        raise InputError(f"The {part!r} loader is empty.")
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in epoch():
+            yield _pair(batch, part)
+
+    images, labels = next(iter(batches()))
+    spec = tuple(
+        tf.TensorSpec((None, *array.shape[1:]), tf.as_dtype(array.dtype))
+        for array in (images, labels)
+    )
+    stream = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    return stream.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _pair(batch: Any, part: str) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise InputError(
+            f"The {part!r} loader must give pairs (images, labels); received "
+            f"{type(batch).__name__}{size}. Weights of samples are not taken."
+        )
+    images, labels = (np.asarray(value) for value in batch)
+    if images.dtype.hasobject or labels.dtype.kind in "OU":
+        raise InputError(
+            f"The {part!r} loader gives {images.dtype} images and {labels.dtype} labels; both are "
+            f"numbers."
+        )
+    return images, labels

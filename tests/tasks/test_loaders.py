@@ -1,0 +1,132 @@
+"""Loaders of other libraries mean the same as arrays do, or are refused in a sentence."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+from kcnn.tasks.loaders import as_stream
+from kcnn.tasks.task import find
+
+SIZE, COUNT = 6, 22
+LABELS = np.arange(COUNT) % 3
+RNG = np.random.default_rng(0)
+IMAGES = (RNG.integers(0, 60, (COUNT, SIZE, SIZE, 3)) + 60 * LABELS[:, None, None, None]).astype(
+    "u1"
+)
+
+
+class Sequence(keras.utils.PyDataset):
+    """Batches of four; counts the ends of epochs."""
+
+    def __init__(self, images=IMAGES, labels=LABELS, parts=2):
+        super().__init__()
+        self.arrays, self.parts, self.ends = (images, labels), parts, 0
+
+    def __len__(self):
+        return -(-len(self.arrays[0]) // 4)
+
+    def __getitem__(self, index):
+        pair = tuple(array[4 * index : 4 * index + 4] for array in self.arrays)
+        return (*pair, np.ones(4))[: self.parts]
+
+    def on_epoch_end(self):
+        self.ends += 1
+
+
+def loader(images=IMAGES.transpose(0, 3, 1, 2), labels=LABELS, **options):
+    data = pytest.importorskip("torch.utils.data", reason="needs torch: pip install kcnn[oracle]")
+    import torch
+
+    pairs = data.TensorDataset(torch.from_numpy(images.copy()), torch.from_numpy(labels))
+    return data.DataLoader(pairs, batch_size=4, **options)
+
+
+MAKE = {"PyDataset": Sequence, "DataLoader": loader}
+
+
+def problem(train, **parts):
+    data = {"train": train, "validation": train, **parts}
+    return find("classification").problem(data, kcnn.Recipe(), None)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+class TestTaken:
+    def test_all_batches_in_order(self, kind):
+        stream, named = as_stream(MAKE[kind](), "train")
+        assert named == kind
+        for _ in range(2):
+            batches = list(stream.as_numpy_iterator())
+            np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), IMAGES)
+            np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), LABELS)
+        assert int(stream.cardinality()) == 6
+
+    def test_as_a_problem(self, kind):
+        found = problem(MAKE[kind]())
+        assert found.class_names == ("0", "1", "2")
+        assert found.sizes == {"train": COUNT, "validation": COUNT, "test": 0}
+        assert found.image_shape == (SIZE, SIZE, 3)
+        assert found.name == kind
+        mean, variance = found.statistics((SIZE, SIZE))
+        np.testing.assert_allclose(mean, IMAGES.mean((0, 1, 2)), rtol=1e-5)
+        np.testing.assert_allclose(variance, IMAGES.var((0, 1, 2)), rtol=1e-4)
+
+    @pytest.mark.slow
+    def test_training(self, kind, tmp_path):
+        parts = {part: MAKE[kind]() for part in ("train", "validation", "test")}
+        recipe = kcnn.Recipe(model="mlp", epochs=12, logs=str(tmp_path), name="run")
+        run = kcnn.train(recipe, data=parts, verbose=False)
+        assert run.test_metrics["accuracy"] == 1.0
+        found = run.model.predict(IMAGES, verbose=0).argmax(1)
+        np.testing.assert_array_equal(found, LABELS)
+        again = kcnn.resume(run.directory, epochs=14, data=parts, verbose=False)
+        assert len(again.history["loss"]) == 14
+
+
+def test_keras_hears_of_the_end_of_an_epoch():
+    given = Sequence()
+    stream, _ = as_stream(given, "train")
+    for _ in range(3):
+        list(stream.as_numpy_iterator())
+    assert given.ends == 3
+
+
+def test_one_that_is_shuffled_is_said():
+    assert problem(loader(shuffle=True)).fingerprint.startswith("none: shuffled")
+    assert problem(loader()).fingerprint.startswith("first batch")
+
+
+class Endless(Sequence):
+    @property
+    def num_batches(self):
+        return None
+
+
+REFUSED = {
+    "endless": (Endless, "does not say how many batches"),
+    "weights": (lambda: Sequence(parts=3), "received tuple of 3. Weights of samples"),
+    "empty": (lambda: Sequence(IMAGES[:0], LABELS[:0]), "is empty"),
+    "names": (lambda: Sequence(labels=LABELS.astype(str)), "labels; both are numbers"),
+    "label -1": (lambda: Sequence(labels=LABELS - 1), "is -1"),
+    "channels first": (lambda: Sequence(IMAGES.transpose(0, 3, 1, 2)), "looks like"),
+    "not finite": (lambda: Sequence(IMAGES * np.float32("nan")), "NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused(kind):
+    make, message = REFUSED[kind]
+    with pytest.raises(kcnn.InputError, match=message):
+        problem(make())
+
+
+def test_arrays_and_streams_do_not_mix():
+    with pytest.raises(kcnn.InputError, match="must be a pair"):
+        problem(Sequence(), validation=(IMAGES, LABELS))
+
+
+def test_alone_it_is_not_divided():
+    with pytest.raises(
+        kcnn.InputError, match="a PyDataset or a DataLoader each; received Sequence"
+    ):
+        find("classification").problem(Sequence(), kcnn.Recipe(), None)
