@@ -24,7 +24,7 @@ class Sequence(keras.utils.PyDataset):
         self.arrays, self.parts, self.ends = (images, labels), parts, 0
 
     def __len__(self):
-        return -(-len(self.arrays[0]) // 4)
+        return (len(self.arrays[0]) + 3) // 4
 
     def __getitem__(self, index):
         pair = tuple(array[4 * index : 4 * index + 4] for array in self.arrays)
@@ -34,11 +34,12 @@ class Sequence(keras.utils.PyDataset):
         self.ends += 1
 
 
-def loader(images=IMAGES.transpose(0, 3, 1, 2), labels=LABELS, **options):
+def loader(**options):
     data = pytest.importorskip("torch.utils.data", reason="needs torch: pip install kcnn[oracle]")
     import torch
 
-    pairs = data.TensorDataset(torch.from_numpy(images.copy()), torch.from_numpy(labels))
+    images = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())
+    pairs = data.TensorDataset(images, torch.from_numpy(LABELS))
     return data.DataLoader(pairs, batch_size=4, **options)
 
 
