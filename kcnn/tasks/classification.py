@@ -23,7 +23,7 @@ from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress
-from kcnn.graph.outputs import gives_logits, meaning
+from kcnn.graph.outputs import ending, gives_logits, meaning
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import show
@@ -128,8 +128,13 @@ class Classification:
         """Where it is known which of the two they are."""
         return replace(self, logits=None if meaning is None else meaning == "logits")
 
-    def _logits(self, model: keras.Model) -> bool:
-        return gives_logits(model) if self.logits is None else self.logits
+    def _logits(self, model: keras.Model, outputs: Any = None) -> bool:
+        """Whether they are logits; of a run of before they are looked at where no graph tells."""
+        if self.logits is not None:
+            return self.logits
+        if outputs is not None and ending(model) is None:
+            return meaning(model, outputs) == "logits"
+        return gives_logits(model)
 
     def targets(self, problem: Problem, outputs: int) -> ClassTargets:
         """One-hot rows, or one column."""
@@ -167,7 +172,8 @@ class Classification:
         run, loss = forward(model, count), 0.0
         confusion = np.zeros((0, 0), dtype="int64")
         for images, labels in progress(batches, "evaluating", count, console):
-            predicted = probabilities(run(images), self._logits(model))
+            outputs = run(images)
+            predicted = probabilities(outputs, self._logits(model, outputs))
             truth = _columns(labels.numpy())
             if not confusion.size:
                 confusion = np.zeros((truth.shape[1],) * 2, dtype="int64")
@@ -186,7 +192,7 @@ class Classification:
         self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
     ) -> list[Prediction]:
         """The probability of each class, for each image."""
-        rows = probabilities(outputs, self._logits(model))
+        rows = probabilities(outputs, self._logits(model, outputs))
         return [_prediction(path, row, class_names) for path, row in zip(paths, rows, strict=True)]
 
     def lines(self, predictions: Sequence[Prediction], top: int) -> list[Text]:

@@ -1,5 +1,7 @@
 """What outputs mean: by the graph and by real values, never by the look of the last layer."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -173,6 +175,24 @@ def test_they_are_trained_as_what_they_are(kind, tmp_path):
     again = evaluate_run(kcnn.load_run(run.directory), data)
     assert again.loss == pytest.approx(expected, rel=1e-3)
     assert again.accuracy == run.test_metrics["accuracy"]
+
+
+def test_a_run_of_before_is_looked_at_when_it_is_evaluated(tmp_path):
+    """Its directory does not say what outputs are; nor does the graph of this model."""
+    recipe = kcnn.Recipe(epochs=2, batch_size=32, logs=str(tmp_path))
+    data = kcnn.load_data("digits")
+    run = kcnn.train(recipe, model=made(LOGITS["batch norm"][0]), data=data, verbose=False)
+    path = run.directory / "recipe.json"
+    path.write_text(path.read_text().replace('"outputs": "logits"', '"outputs": null'))
+    assert json.loads(path.read_text())["outputs"] is None
+    found = kcnn.load_run(run.directory)
+    assert ending(found.model) is None
+    logits = run.model.predict(data.test.images, verbose=0)
+    expected = own_cross_entropy(logits, data.test.labels)
+    assert evaluate_run(found, data).loss == pytest.approx(expected, rel=1e-3)
+    (row,) = found.task.predictions(found.model, logits[:1], ["a.png"], data.class_names)
+    shares = np.exp(logits[0].astype("float64") - logits[0].max())
+    assert row.probability == pytest.approx(shares.max() / shares.sum(), rel=1e-4)
 
 
 def test_a_registered_network_of_ones_own_is_looked_at_too(tmp_path):
