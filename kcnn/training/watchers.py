@@ -63,8 +63,10 @@ class Watchers:
         """
         task, sizes = setup.task, setup.problem.sizes
         progress = Progress(console, task.figures)
+        kept = BestWeights(best, sizes["validation"], task.figures[0])
+        kept.raises = True  # a run that cannot be kept is stopped, and goes on
         return cls(
-            best=BestWeights(best, sizes["validation"], task.figures[0]),
+            best=kept,
             meter=Meter(sizes["train"]),
             progress=progress,
             swa=_averaging(setup),

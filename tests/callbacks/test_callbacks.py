@@ -10,7 +10,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import kcnn.callbacks
-from kcnn.callbacks import BestWeights, ExactCheckpoint, Meter, Progress, TensorBoard
+from kcnn.callbacks import BestWeights, ExactCheckpoint, Meter, MetricsTable, Progress, TensorBoard
 from kcnn.figures import Figure
 
 ACCURACY = Figure("accuracy", share=True, short="acc")
@@ -265,3 +265,22 @@ class TestInAnybodysProgram:
         assert len(said) == 1
         assert len(history.epoch) == 2
         assert best.epoch == 0
+
+    @pytest.mark.parametrize(
+        ("make", "said"),
+        [
+            (TensorBoard, "TensorBoard cannot write any more"),
+            (lambda path: MetricsTable(path / "m.csv"), "MetricsTable cannot write any more"),
+            (lambda path: BestWeights(path / "b.weights.h5", 4), "the best weights stay in memory"),
+        ],
+        ids=["TensorBoard", "MetricsTable", "BestWeights"],
+    )
+    def test_a_folder_that_cannot_be_written(self, tmp_path, make, said):
+        (tmp_path / "file").write_text("not a folder")
+        made = make(tmp_path / "file" / "inside")
+        with pytest.warns(UserWarning, match=said) as warned:
+            _, history = small_fit([made], epochs=3)
+        assert len(warned) == 1
+        assert len(history["loss"]) == 3
+        if isinstance(made, BestWeights):
+            assert made.epoch == 1 + int(np.argmin(history["val_loss"]))

@@ -47,6 +47,12 @@ NETS = {
         *("resnet50", {"stride_in_1x1": True}),
         (64, 96),
     ),
+    "resnet18-v2": ("resnet18", {**IMAGENET, "preact": True}, "resnet18_v2", {}, (64, 96)),
+    "vgg13-residual": (
+        *("vgg13", {"batchnorm": True, "residual": True}),
+        *("vgg13_residual", {}),
+        (64, 96),
+    ),
     # Odd sizes: symmetric padding in front of strides, and maps that a stride does not divide.
     "resnet18-odd": ("resnet18", IMAGENET, "resnet18", {}, (75, 97)),
     "resnet20": ("resnet20", {}, "resnet20", {}, (32, 48)),

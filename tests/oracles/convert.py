@@ -70,7 +70,7 @@ def _position(layer):
 
     Keras' own order interleaves the two paths of a residual block.
     """
-    kind = {"c": 0, "f": 1, "p": 2}[layer.name[0]]  # conv, fc, predictions
+    kind = {"conv": 0, "post": 1, "fc": 2, "predictions": 3}[re.match("[a-z]+", layer.name)[0]]
     numbers = [int(number) for number in re.findall(r"\d+", layer.name)]
     if "shortcut" in layer.name:
         numbers.append(99)

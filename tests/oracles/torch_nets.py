@@ -186,3 +186,72 @@ def resnet50(classes=1000, stride_in_1x1=False):
 def resnet20(classes=10):
     """Section 4.2, CIFAR-10: option A shortcuts throughout."""
     return ResNet((3, 3, 3), (16, 32, 64), classes, bottleneck=False, cifar=True)
+
+
+class _BlockV2(nn.Module):
+    """He et al. 2016, figure 4e: BatchNorm, ReLU, convolution, twice; a projection of activations.
+
+    The first block of a network follows the stem's ReLU, and has no BatchNorm of its own in front.
+    """
+
+    def __init__(self, channels, width, stride, first):
+        super().__init__()
+        self.norm = None if first else nn.BatchNorm2d(channels)
+        self.inner = _conv_bn(channels, width, 3, stride)
+        self.outer = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        same = stride == 1 and channels == width
+        self.project = None if same else nn.Conv2d(channels, width, 1, stride, bias=False)
+
+    def forward(self, x):
+        activations = x if self.norm is None else F.relu(self.norm(x))
+        y = self.outer(F.relu(self.inner(activations)))
+        return y + (x if self.project is None else self.project(activations))
+
+
+class _ResNetV2(nn.Module):
+    def __init__(self, depths, widths, classes):
+        super().__init__()
+        channels = widths[0]
+        self.stem, self.pool = _conv_bn(3, channels, 7, 2), nn.MaxPool2d(3, 2, padding=1)
+        self.blocks = nn.ModuleList()
+        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            for index in range(depth):
+                stride = 2 if stage and index == 0 else 1
+                self.blocks.append(_BlockV2(channels, width, stride, not (stage or index)))
+                channels = width
+        self.norm = nn.BatchNorm2d(channels)
+        self.predictions = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.pool(F.relu(self.stem(x)))
+        for block in self.blocks:
+            x = block(x)
+        return self.predictions(F.relu(self.norm(x)).mean(dim=(2, 3)))
+
+
+def resnet18_v2(classes=1000):
+    return _ResNetV2((2, 2, 2, 2), _WIDTHS, classes)
+
+
+class _Stage(nn.Module):
+    """VGG's stage with a sum in front of its last ReLU: of its input, projected where it grows."""
+
+    def __init__(self, channels, width, depth):
+        super().__init__()
+        ends = [channels] + [width] * depth
+        self.convolutions = nn.ModuleList(_conv_bn(a, width, 3) for a in ends[:-1])
+        self.project = None if channels == width else _conv_bn(channels, width, 1)
+
+    def forward(self, x):
+        y = x
+        for index, convolution in enumerate(self.convolutions):
+            y = convolution(F.relu(y) if index else y)
+        y = F.relu(y + (x if self.project is None else self.project(x)))
+        return F.max_pool2d(y, 2)
+
+
+def vgg13_residual(size=(224, 224), classes=1000, hidden=HIDDEN):
+    """Column B of Simonyan & Zisserman with the shortcuts of He et al. 2015, option B."""
+    widths = (64, 128, 256, 512, 512)
+    stages = [_Stage(a, b, 2) for a, b in zip((3, *widths), widths, strict=False)]
+    return _Classifier(nn.Sequential(*stages), size, classes, hidden)

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -78,3 +79,25 @@ def test_a_directory_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
     monkeypatch.undo()
     with Lock(tmp_path):  # let go of
         pass
+
+
+def test_a_file_is_on_the_disk_before_its_name_is_and_both_behind_it(tmp_path, monkeypatch):
+    """Its bytes, then the rename, then the folder that holds the name (fsync(2))."""
+    calls, sync, rename = [], os.fsync, os.replace
+
+    def noted_sync(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        calls.append("sync the folder" if is_folder else "sync the file")
+        sync(descriptor)
+
+    def noted_rename(source, target):
+        calls.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    files.replace(folder / "a.ckpt", lambda file: file.write(b"abc"))
+    assert calls == ["sync the file", "rename", "sync the folder"]
+    assert (folder / "a.ckpt").read_bytes() == b"abc"

@@ -1,6 +1,7 @@
 """Options and constants of papers by what they do, counted or computed outside of kcnn."""
 
 import math
+import time
 
 import keras
 import numpy as np
@@ -10,9 +11,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import kcnn
 from kcnn.callbacks import BestWeights
+from kcnn.callbacks.checkpoint import period
+from kcnn.data import training_feed
+from kcnn.data.batches import augmentation
 from kcnn.data.batches.augmentation import mixup_or_cutmix
+from kcnn.data.sets.splits import Split
 from kcnn.recipes.defaults import resolve
 from kcnn.recipes.families import OTHERS
+from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import find
 from kcnn.training.loop.schedules import learning_rate
 
@@ -203,3 +209,121 @@ class TestConstants:
         for add in adds:
             values = keras.Model(model.inputs[0], list(add.input))(inputs)
             assert sum(not np.asarray(value).any() for value in values) == 1, add.name
+
+
+def test_a_period_in_seconds_is_kept(monkeypatch):
+    """A clock that the test sets; steps do not matter."""
+    now = [100.0]
+    monkeypatch.setattr(period.time, "monotonic", lambda: now[0])
+    for text, seconds in (("90 s", 90), ("1.5 min", 90), ("2 h", 7200)):
+        found = period.Period(text)
+        found.begin(0)
+        begun = now[0]
+        for passed, due in ((0, False), (seconds - 1, False), (seconds, True), (seconds + 5, True)):
+            now[0] = begun + passed
+            assert found.is_due(10**6, False) == due, (text, passed)
+            assert found.is_due(1, True) == due, (text, passed)
+        found.saved(7, now[0])
+        assert not found.is_due(10**6, False)
+
+
+def test_checkpoints_in_seconds_are_written_within_an_epoch(tmp_path):
+    """Of a training that is slow: five steps of .2 s, a period of .3 s, one epoch."""
+
+    class Slow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            time.sleep(0.2)
+
+    found = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            found.extend(path.name for path in tmp_path.rglob("*.ckpt"))
+
+    trained(
+        tmp_path, [Slow(), Look()], epochs=1, batch_size=8, checkpoint_every="0.3 s",
+        steps_per_execution=1,
+    )  # fmt: skip
+    assert len(found) == 2  # of three or so, the last two
+    assert all(name.startswith("epoch-0000-step-") for name in found)
+
+
+def test_statistics_of_the_average_are_over_batches_behind_the_last(tmp_path, monkeypatch):
+    """Of an epoch that no step was trained on: another order and other augmentation."""
+    starts, training = [], StoredProblem.training
+
+    def noted(self, recipe, size, targets, start):
+        starts.append(start)
+        return training(self, recipe, size, targets, start)
+
+    monkeypatch.setattr(StoredProblem, "training", noted)
+    run = trained(tmp_path, swa_start=0.5, batchnorm=True)
+    assert starts == [0, 6 * 3]  # 6 epochs; 39 images in batches of 16
+    assert run.result["steps"] == 6 * 3
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_the_average_is_what_is_kept(select, tmp_path):
+    """Not the best epoch, also where epochs are chosen."""
+    weights = Weights()
+    run = trained(tmp_path, [weights], swa_start=0.5, select=select)
+    for found, *seen in zip(run.model.get_weights(), *weights.seen, strict=True):
+        np.testing.assert_allclose(found, np.mean(seen[3:], axis=0), atol=1e-6)
+    saved = keras.models.load_model(run.directory / "model.keras")
+    for found, kept in zip(run.model.get_weights(), saved.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, kept)
+
+
+def test_with_ema_the_average_is_validated_and_kept(tmp_path):
+    """By NumPy: the average of the weights step by step, and its loss on validation images.
+
+    Keras begins it with the weights behind the first step.
+    """
+    seen = []
+
+    class Steps(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([w.numpy() for w in self.model.trainable_weights])
+
+    run = trained(tmp_path, [Steps()], ema=0.8, steps_per_execution=1, epochs=3)
+    average, losses = seen[0], []
+    validation = kcnn.from_arrays(DATA, seed=0).validation
+    for number, weights in enumerate(seen, 1):
+        average = [0.8 * a + 0.2 * w for a, w in zip(average, weights, strict=True)]
+        if number % 3 == 0:
+            losses.append(_loss_with(run.model, average, validation))
+    np.testing.assert_allclose(run.history["val_loss"], losses, rtol=1e-4)
+    raw = [_loss_with(run.model, weights, validation) for weights in seen[2::3]]
+    assert abs(np.array(raw) - losses).min() > 1e-3  # the raw weights' is another
+
+
+def _loss_with(model, weights, split):
+    kept = model.get_weights()
+    for variable, value in zip(model.trainable_weights, weights, strict=True):
+        variable.assign(value)
+    shares = model.predict(split.images, verbose=0)
+    model.set_weights(kept)
+    return -np.log(shares[range(len(split.labels)), split.labels]).mean()
+
+
+def test_mixing_is_not_drawn_as_the_crop_is(monkeypatch):
+    """With one seed for both, the place of a window would go with the partner."""
+    seeds = {}
+
+    def note(name):
+        original = getattr(augmentation, name)
+
+        def noted(*args):
+            (seeds[name],) = (a.numpy() for a in args if tf.is_tensor(a) and a.shape == (2,))
+            return original(*args)
+
+        monkeypatch.setattr(augmentation, name, noted)
+
+    note("pad_crop")
+    note("mixup")
+    images = np.zeros((64, 12, 12, 1), "uint8")
+    split = Split(images, np.arange(64) % 2)
+    feed = training_feed(split, 16, classes=2, seed=3, augment="crop", mixup=0.4)
+    for element in feed.steps.take(3):
+        feed.batch(element, feed.resident)
+        assert (seeds["pad_crop"] != seeds["mixup"]).any()

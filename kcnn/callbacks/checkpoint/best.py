@@ -33,14 +33,13 @@ class BestWeights(keras.callbacks.Callback):
     the time; it is up to date when training ends, and after `write`.
 
     Args:
-        path: A file named `*.weights.h5`, replaced in one step; None for memory alone.
+        path: A file named `*.weights.h5`, replaced in one step; None for memory alone. Where it
+            cannot be written the weights stay in memory, with a warning.
         images: Images of the validation split.
         figure: What decides; by default the loss.
 
-    Raises:
-        OSError: The disk is full; the weights of the epoch before stay.
-
     Attributes:
+        raises: Let what cannot be written end the training, with an OSError.
         epoch: Number of the epoch kept, from 1; 0 before the first.
         logs: The logs of that epoch.
     """
@@ -49,6 +48,7 @@ class BestWeights(keras.callbacks.Callback):
         super().__init__()
         self.path = None if path is None else Path(path)
         self.images, self.figure = images, figure
+        self.raises = False
         self.epoch = 0
         self.logs: dict[str, float] = {}
         self._best: float | None = None
@@ -93,10 +93,24 @@ class BestWeights(keras.callbacks.Callback):
         self._weights = weights
         self.epoch, self.logs, self._behind = epoch + 1, dict(logs), True
         if time.perf_counter() >= self._next_write:
-            self.write()
+            self._follow()
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.write()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Write; in a program of somebody else's a folder that cannot be written ends nothing."""
+        try:
+            self.write()
+        except OSError as error:
+            if self.raises:
+                raise
+            warnings.warn(
+                f"BestWeights cannot write {str(self.path)!r} ({error}); the best weights stay in "
+                f"memory: restore() puts them into the model.",
+                stacklevel=2,
+            )
+            self.path = None
 
     def _warn_of(self, missing: str, logs: Mapping[str, Any]) -> None:
         """Once: the training is the user's, and goes on."""
@@ -110,7 +124,11 @@ class BestWeights(keras.callbacks.Callback):
             )
 
     def write(self) -> None:
-        """Bring the file up to date."""
+        """Bring the file up to date.
+
+        Raises:
+            OSError: The disk is full; the weights of the epoch before stay.
+        """
         if not self._behind or self.path is None:
             return
         started, present = time.perf_counter(), self.model.get_weights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,51 @@ from kcnn.startup import keras
 
 def _hooks() -> tuple[str, ...]:
     return tuple(name for name in dir(keras.callbacks.Callback) if name.startswith("on_"))
+
+
+def forgiving(errors: Callable[[], tuple[type[BaseException], ...]]) -> Callable[[type], type]:
+    """A class decorator for a callback that only watches: what it cannot write ends no training.
+
+    The first such error is a warning; from then on its hooks do nothing. Within `Tolerant`, which
+    says it elsewhere, they raise: its attribute `raises` is true.
+
+    Args:
+        errors: Gives what counts, when the first one comes.
+    """
+
+    def decorate(cls: type) -> type:
+        for name in ("set_model", *_hooks()):
+            hook = getattr(cls, name)
+            if hook is not getattr(keras.callbacks.Callback, name):
+                setattr(cls, name, _forgiven(hook, errors))
+        return cls
+
+    return decorate
+
+
+def _forgiven(
+    hook: Callable[..., None], errors: Callable[[], tuple[type[BaseException], ...]]
+) -> Callable[..., None]:
+    @functools.wraps(hook)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        if getattr(self, "_given_up", False):
+            return
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as error:
+            if getattr(self, "raises", False) or not isinstance(error, errors()):
+                raise
+            self._given_up = True
+            warnings.warn(_message(self, error), stacklevel=2)
+
+    return call
+
+
+def _message(callback: keras.callbacks.Callback, error: BaseException) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"{type(callback).__name__} cannot write any more ({reason}); training goes on without it."
+    )
 
 
 class Tolerant(keras.callbacks.Callback):
@@ -34,6 +80,7 @@ class Tolerant(keras.callbacks.Callback):
         super().__init__()
         self.callback, self.errors, self.say = callback, errors, say
         self.failed = False
+        callback.raises = True  # to here
         for hook in _hooks():
             setattr(self, hook, self._tolerant(getattr(callback, hook)))
 
@@ -63,7 +110,6 @@ class Tolerant(keras.callbacks.Callback):
                 hook(*args, **kwargs)
             except self.errors as error:
                 self.failed = True
-                name = type(self.callback).__name__
-                self.say(f"{name} cannot write any more ({error}); training goes on without it.")
+                self.say(_message(self.callback, error))
 
         return call

@@ -6,21 +6,21 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from kcnn.callbacks.records.guards import forgiving
 from kcnn.startup import keras
 
 Logs = dict[str, Any] | None
 
 
+@forgiving(lambda: (OSError,))
 class MetricsTable(keras.callbacks.Callback):
     """Write one row an epoch, as `keras.callbacks.CSVLogger` does, that resuming does not repeat.
 
     A figure that a later epoch brings first gets a column of its own, empty above.
 
     Args:
-        path: The file; replaced at the beginning of training.
-
-    Raises:
-        OSError: It cannot be written.
+        path: The file; replaced at the beginning of training. Where it cannot be written, a
+            warning says so, and training goes on without it.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from kcnn.callbacks.records.guards import forgiving
 from kcnn.callbacks.records.hparams import Column, write_columns, write_row
 from kcnn.figures import LOSS, Figure
 from kcnn.startup import keras, tf
@@ -15,6 +16,7 @@ from kcnn.startup import keras, tf
 Logs = dict[str, Any] | None
 
 
+@forgiving(lambda: (OSError, tf.errors.OpError))
 class TensorBoard(keras.callbacks.TensorBoard):
     """`keras.callbacks.TensorBoard` that also writes texts, hyperparameters and a usable graph.
 
@@ -23,7 +25,8 @@ class TensorBoard(keras.callbacks.TensorBoard):
     directory for each trial.
 
     Args:
-        log_dir: The run's directory.
+        log_dir: The run's directory. Where it cannot be written, a warning says so, and training
+            goes on without it.
         texts: Markdown by title, for the Text tab.
         hparams: Hyperparameters of the run, a row in the HParams tab.
         figures: Those of the task, columns of the HParams tab beside the loss.
