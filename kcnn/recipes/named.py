@@ -47,7 +47,9 @@ def named_recipe(name: str | Path) -> Recipe:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        fields = content.get("recipe", content)
+        fields = dict(content.get("recipe", content))
+        if "recipe" in content:  # recorded, perhaps before a field was there
+            fields = Recipe.older() | fields
         # The run's folder is the one thing that is not to be repeated.
         return Recipe.from_dict({k: v for k, v in fields.items() if k not in ("name", "logs")})
     except (ValueError, AttributeError, TypeError) as error:

@@ -39,3 +39,12 @@ def test_a_file_that_holds_no_recipe(tmp_path, content):
 def test_neither_a_name_nor_a_file():
     with pytest.raises(kcnn.InputError, match=r"'fsat', which is neither\. Did you mean fast\?"):
         kcnn.named_recipe("fsat")
+
+
+def test_what_a_run_of_before_recorded_is_repeated(tmp_path):
+    """A field that came later has the value of then; of a recipe by hand it is open."""
+    fields = {"model": "lenet5", "epochs": 3}
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": fields, "versions": {}}))
+    (tmp_path / "own.json").write_text(json.dumps(fields))
+    assert kcnn.named_recipe(tmp_path / "run.json").evaluation_scale == 1.0
+    assert kcnn.named_recipe(tmp_path / "own.json").evaluation_scale is None
