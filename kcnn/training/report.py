@@ -31,7 +31,7 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "model": f"{model.name}  {counts.parameters:,} parameters, {si(counts.macs)} MACs an image",
         "data": f"{problem.name}  {_sizes(problem)}; {setup.task.describe(problem)}",
         "": problem.provenance,
-        "images": _images(problem, setup.plan),
+        "images": _images(problem, setup.plan, recipe.evaluation_scale),
         "recipe": _recipe_line(recipe),
         "device": device_name(),
         "steps": _steps(recipe, setup.why_precision),
@@ -155,12 +155,13 @@ def _sizes(problem: Problem) -> str:
     )
 
 
-def _images(problem: Problem, plan: Plan) -> str:
+def _images(problem: Problem, plan: Plan, scale: float) -> str:
     shape = shape_text(plan.input_shape)
     if plan.resized_from:
         return f"{shape_text(plan.resized_from)} resized to {shape} inside the model"
     if problem.is_files:
-        return f"{shape}, resized and cropped from photographs"
+        part = f"the middle at {scale:g} times that" if scale > 1 else "the middle"
+        return f"{shape}, resized and cropped from photographs; evaluated: {part}"
     return shape
 
 

@@ -203,6 +203,16 @@ class TestRun:
         for model in (run.model, kcnn.load_run(run.directory).model):
             np.testing.assert_allclose(model(image[None]), expected, atol=5e-3)
 
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [({}, "evaluated: the middle at 1.15 times that"), ({"augment": "none"}, "the middle")],
+    )
+    def test_it_is_in_the_header(self, folder, tmp_path, capsys, fields, said):
+        kcnn.train(recipe(folder, tmp_path, epochs=1, **fields))
+        header = " ".join(capsys.readouterr().out.split())
+        assert f"{said} " in header
+        assert ("1.15" in header) == (not fields)
+
     def test_the_scale_can_be_said(self, folder, tmp_path):
         run = kcnn.train(recipe(folder, tmp_path, evaluation_scale=1.0), verbose=False)
         _, pixels = test_files(folder)
