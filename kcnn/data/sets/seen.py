@@ -50,7 +50,7 @@ class Seen:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self._inside = root, os.path.join(os.fsencode(root), b"")
         self._names = np.empty(0, "S1")  # (M,), sorted
         self._stamps = np.empty((0, 3), np.int64)  # size, time of change, of the inode's change
         self._digests = np.empty((0, _DIGEST), np.uint8)
@@ -87,7 +87,7 @@ class Seen:
             progress(done)
         with _strict():
             for index in new:
-                digest, reason = _looked_at(self._path(names[index]))
+                digest, reason = _looked_at(self._inside + names[index])
                 digests[index] = np.frombuffer(digest, np.uint8)
                 if reason is not None:
                     faults[int(index)] = reason
@@ -103,17 +103,10 @@ class Seen:
                 self._write()
         return digests, dict(sorted(faults.items()))
 
-    def _path(self, name: bytes) -> bytes:
-        return os.path.join(os.fsencode(self.root), name)
-
     def _stamped(self, names: np.ndarray) -> np.ndarray:
         """(N, 3); -1 for what is not there."""
-        stamps = np.full((len(names), 3), -1, np.int64)
-        for index, name in enumerate(names):
-            with contextlib.suppress(OSError):
-                found = os.stat(self._path(name))
-                stamps[index] = found.st_size, found.st_mtime_ns, found.st_ctime_ns
-        return stamps
+        stamps = [_stamp(self._inside + name) for name in names.tolist()]
+        return np.array(stamps, np.int64).reshape(-1, 3)
 
     def _known(self, names: np.ndarray, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where each file is in what was seen; and whether that still holds."""
@@ -182,6 +175,14 @@ def look_at(
             if progress is not None:
                 progress(done)
     return bad
+
+
+def _stamp(path: bytes) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, -1, -1
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _looked_at(name: bytes) -> tuple[bytes, str | None]:
