@@ -55,7 +55,7 @@ class Seen:
         self._stamps = np.empty((0, 3), np.int64)  # size, time of change, of the inode's change
         self._digests = np.empty((0, _DIGEST), np.uint8)
         self._faults: dict[bytes, str] = {}
-        self._begun = False
+        self._recalled = False
 
     def look(
         self, names: np.ndarray, progress: Progress = None
@@ -70,9 +70,9 @@ class Seen:
             (N, 32) uint8, SHA-256 of the bytes of each, zeros for what cannot be read; and why
             files cannot be used, by their index.
         """
-        if not self._begun and len(names) >= _MANY:
+        if not self._recalled and len(names) >= _MANY:
+            self._recalled = True
             self._recall()
-        self._begun = True
         now, stamps = time.time_ns(), self._stamped(names)
         place, same = self._known(names, stamps)
         digests = np.zeros((len(names), _DIGEST), np.uint8)
@@ -142,8 +142,10 @@ class Seen:
                 shapes = stamps.shape, digests.shape
                 if held["rules"] != _RULES or shapes != ((count, 3), (count, _DIGEST)):
                     continue
-                self._faults = {os.fsencode(n): str(reason) for n, reason in held["faults"].items()}
-                self._keep(names.astype("S"), stamps.astype("int64"), digests.astype("uint8"))
+                faults = {os.fsencode(n): str(reason) for n, reason in held["faults"].items()}
+                new = ~np.isin(names.astype("S"), self._names)  # what was seen since is newer
+                self._keep(names.astype("S")[new], stamps[new], digests[new])
+                self._faults = faults | self._faults
                 return
 
     def _write(self) -> None:

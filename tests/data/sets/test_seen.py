@@ -156,6 +156,18 @@ class TestNextProcess:
         assert load_data(root).class_names == ("a", "b")  # it is no class and no file left out
         assert "left out" not in load_data(root).provenance
 
+    def test_a_small_part_first_loses_nothing(self, root, opened):
+        Seen(root).look(names())
+        opened.clear()
+        seen = Seen(root)
+        replaced(root / NAMES[0])
+        seen.look(names(NAMES[:2]))
+        assert len(opened) == 2
+        digests, _ = seen.look(names())
+        assert len(opened) == 2
+        expected = hashlib.sha256((root / NAMES[0]).read_bytes()).digest()
+        assert digests[0].tobytes() == expected
+
     def test_faults_are_kept(self, root, opened):
         (root / NAMES[2]).write_bytes(b"no image")
         expected = Seen(root).look(names())[1]
