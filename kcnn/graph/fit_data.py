@@ -16,6 +16,8 @@ from kcnn.startup import keras
 #: Field: the argument of `keras.Model.fit`.
 _ARGUMENTS = {
     "x": "x",
+    "y": "y",
+    "shuffle": "shuffle",
     "batch_size": "batch_size",
     "steps": "steps_per_epoch",
     "validation": "validation_data",
@@ -30,6 +32,8 @@ class FitData:
     """Arguments of the running `fit`; with `validation_split`, the two parts it made."""
 
     x: Any
+    y: Any
+    shuffle: bool
     batch_size: int | None
     steps: int | None
     validation: Any

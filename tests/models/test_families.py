@@ -1,5 +1,7 @@
 """What the options do, family by family, measured on the outputs of small networks."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -506,6 +508,33 @@ def test_zero_init_residual_makes_each_block_the_identity(name):
         first, *others = keras.Model(model.input, ends)(x, training=True)
         same = [bool(ops.all(ops.relu(first) == other)) for other in others]
         assert same == [zero] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("resnet18", "2"), ("resnet50", "3"), ("resnet20", "2")]
+)
+def test_zero_init_residual_is_of_the_last_batchnorm_of_a_block(name, last):
+    """Goyal et al. 2017, section 5.1: the others begin with 1, and learn from the first step."""
+    options = {"input_shape": (16, 16, 3), "widths": (8,) * (3 if name == "resnet20" else 4)}
+    model = kcnn.build(name, classes=4, zero_init_residual=True, **options)
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    zeros = {x.name for x in norms if not x.gamma.numpy().any()}
+    assert zeros == {x.name for x in norms if re.fullmatch(rf"conv\d_\d_{last}_bn", x.name)}
+    assert len(zeros) > 5
+    assert all((x.gamma.numpy() == 1).all() for x in norms if x.name not in zeros)
+
+
+def test_constants_of_the_papers():
+    """BatchNorm as He et al.'s networks and torchvision have it; gains of He and Glorot."""
+    model = kcnn.build("resnet18", input_shape=(32, 32, 3), classes=10)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
+    kernel = model.get_layer("conv5_2_2").kernel.numpy()  # (3, 3, 512, 512)
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.01)
+    assert abs(kernel.mean()) < 1e-4
+    dense = kcnn.build("mlp", width=512, activation="tanh").get_layer("fc1").kernel.numpy()
+    assert dense.std() == pytest.approx(np.sqrt(2 / sum(dense.shape)), rel=0.01)
 
 
 def test_preactivation_order():

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kcnn.callbacks.checkpoint import files
+from kcnn.callbacks.checkpoint import batches, files
 from kcnn.callbacks.checkpoint.period import Period, within_epochs
 from kcnn.callbacks.checkpoint.refusals import refuse_unbuilt, swapping
 from kcnn.callbacks.checkpoint.signals import Signals
@@ -42,10 +42,11 @@ class ExactCheckpoint(keras.callbacks.Callback):
     The same bits need the same batches: that is the part of whoever gives the data. They have to
     be a function of the epoch (`data="epoch"`), or of the step, beginning with `step`
     (`data="step"`, as `kcnn.data.training_batches(start=checkpoint.step)` gives). `fit` on arrays
-    with `shuffle=True` orders them by state that no checkpoint holds: use `shuffle=False`. Within
-    an epoch `fit` goes through the steps done again without training; callbacks hear of them,
-    and have their state put back behind. A loop of one's own begins with `initial_batch`: it
-    calls `restore` when the callbacks have heard of the beginning of the epoch.
+    with `shuffle=True` orders them by state that no checkpoint holds: use `shuffle=False`. What is
+    shuffled anew is said; data with another first batch are refused. Within an epoch `fit` goes
+    through the steps done again without training; callbacks hear of them, and have their state put
+    back behind. A loop of one's own begins with `initial_batch`: it calls `restore` when the
+    callbacks have heard of the beginning of the epoch.
 
     A callback whose state is more than plain data has to have `get_state` and `set_state` (see
     `kcnn.callbacks.checkpoint.state`).
@@ -140,6 +141,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self._skipping, self._states = None, States(self.callbacks)
         self._swapped = swapping(self.model, self.callbacks)
         self.check(self.model)
+        self._first = batches.first(self.model, self._found) if self.data == "epoch" else None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         found, self._raw = self._pending, None
@@ -239,6 +241,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
             "variables": variables,
             "callbacks": self._states.take(),
             "kinds": kinds(self.model),
+            "first": self._first,
             **surroundings(self.model),
         }
         here = self._epoch, self._batch
