@@ -596,3 +596,18 @@ def test_output_stride_of_the_whole_network_changes_nothing():
     names = [[layer.name for layer in kcnn.card("resnet18", output_stride=s).cost.layers]
              for s in (None, 32)]  # fmt: skip
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("half", ["mixed_bfloat16", "mixed_float16"])
+def test_probabilities_are_of_single_precision(half):
+    """In 16 bits they would sum to 1 within 0.004 only, and lose what the loss needs."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(half)
+    try:
+        model = kcnn.build("lenet5", input_shape=(32, 32, 1), classes=100)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model.get_layer("conv1").compute_dtype == half.removeprefix("mixed_")
+    outputs = model(normal(8, 32, 32, 1))
+    assert outputs.dtype == "float32"
+    np.testing.assert_allclose(np.sum(outputs, axis=1), 1.0, atol=1e-5)

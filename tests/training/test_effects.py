@@ -327,3 +327,18 @@ def test_mixing_is_not_drawn_as_the_crop_is(monkeypatch):
     for element in feed.steps.take(3):
         feed.batch(element, feed.resident)
         assert (seeds["pad_crop"] != seeds["mixup"]).any()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "nesterov"])
+def test_the_optimiser_that_is_handed_out_spares_vectors(optimizer, tmp_path):
+    """A step without gradient is decay alone: w - rate x decay x w, and biases stay."""
+    run = trained(
+        tmp_path, epochs=1, optimizer=optimizer, learning_rate=0.1, weight_decay=0.5, warmup=0.0
+    )
+    weights = run.model.trainable_weights
+    for weight in weights:
+        weight.assign(np.ones(weight.shape))
+    run.model.optimizer.apply([np.zeros(w.shape, "float32") for w in weights], weights)
+    for weight in weights:
+        expected = 0.95 if len(weight.shape) > 1 else 1.0
+        np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
