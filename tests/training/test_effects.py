@@ -342,3 +342,15 @@ def test_the_optimiser_that_is_handed_out_spares_vectors(optimizer, tmp_path):
     for weight in weights:
         expected = 0.95 if len(weight.shape) > 1 else 1.0
         np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_early_stopping_waits_for_so_many_epochs(patience, tmp_path):
+    """The second epoch is the best: that many come behind it."""
+
+    class Told(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_loss"] = [2.0, 1.0, 1.5][min(epoch, 2)]
+
+    run = trained(tmp_path, [Told()], epochs=9, early_stopping=patience)
+    assert len(run.history["loss"]) == 2 + patience

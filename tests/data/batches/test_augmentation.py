@@ -190,3 +190,22 @@ def test_both_take_turns(batch):
         )
         pasted += bool((mixed.numpy() == np.rint(mixed.numpy())).all())
     assert 15 < pasted < 45  # Binomial(60, 1/2): standard deviation 3.9
+
+
+def test_cutmix_pastes_the_share_that_was_drawn():
+    """Yun et al. 2019, equation 2: sides are sqrt(1 - weight) of the image's, so that areas are.
+
+    By NumPy: weights of Beta(1, 1), any pixel as the centre, what leaves the image cut off.
+    """
+    count, size, rng = 2048, 16, np.random.default_rng(0)
+    images = tf.zeros((count, size, size, 1))
+    _, labels = augmentation.cutmix(images, tf.eye(count), 1.0, SEED)
+    pasted = 1 - np.diagonal(labels.numpy())  # an image that is its own partner counts as none
+
+    side = np.round(np.sqrt(1 - rng.uniform(size=(200_000, 1))) * size).astype(int)
+    first = rng.integers(0, size, (200_000, 2)) - side // 2
+    lengths = np.minimum(first + side, size) - np.maximum(first, 0)
+    expected = lengths.prod(axis=1) / size**2
+    error = expected.std() / np.sqrt(count)
+    assert abs(pasted.mean() - expected.mean()) < 4 * error
+    assert abs(pasted.std() - expected.std()) < 0.02
