@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import kcnn
 from kcnn.callbacks import BestWeights
-from kcnn.callbacks.checkpoint import period
+from kcnn.callbacks.checkpoint import best, period
 from kcnn.data import training_feed
 from kcnn.data.batches import augmentation
 from kcnn.data.batches.augmentation import mixup_or_cutmix
@@ -354,3 +354,24 @@ def test_early_stopping_waits_for_so_many_epochs(patience, tmp_path):
 
     run = trained(tmp_path, [Told()], epochs=9, early_stopping=patience)
     assert len(run.history["loss"]) == 2 + patience
+
+
+def test_best_weights_that_cannot_be_written_stop_a_run_at_once(tmp_path, monkeypatch):
+    """In a program of somebody else's they only warn; a run goes on when there is room again."""
+    epochs = []
+
+    class Count(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(best, "_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(BestWeights, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            trained(tmp_path, [Count()], select="best", name="run")
+    assert epochs == [0]
+    run = kcnn.resume(tmp_path / "run", data=DATA, callbacks=[Count()], verbose=False)
+    assert len(run.history["loss"]) == 6
