@@ -47,7 +47,9 @@ def tensorflow_feed(work: str, folder: str | None) -> Iterator[Any]:
         dataset = keras.utils.image_dataset_from_directory(
             folder, image_size=size, batch_size=batch, verbose=False
         )
-        return iter(dataset.repeat().prefetch(tf.data.AUTOTUNE))
+        # Without the rest of an epoch: a window that ended with it would count images it has not.
+        whole = dataset.filter(lambda images, labels: tf.shape(images)[0] == batch)
+        return iter(whole.repeat().prefetch(tf.data.AUTOTUNE))
 
     def augmented(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.image.resize_with_crop_or_pad(image, 40, 40)

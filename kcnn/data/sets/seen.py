@@ -6,6 +6,7 @@ a hidden file beside the images or, where that folder cannot be written, below t
 
 The files are read one by one: a pool of threads took two to three times as long, since Pillow's
 headers are Python (two cores of an AMD EPYC, 1,000 JPEG files of 8 kB: 35 µs each against 83 µs).
+`python -m benchmarks.checking` has a first look at 62 µs, hash included, and another at 6 µs.
 """
 
 from __future__ import annotations
