@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
+import kcnn  # noqa: E402
 from benchmarks import scaling, soak, step, swa, swa_cost  # noqa: E402
 from benchmarks.harness import contest, machine, pictures, rows  # noqa: E402
 
@@ -258,3 +259,13 @@ def test_pytorchs_networks_have_as_many_parameters_as_ours(name):
     model, run = torch_step.training(row, "nhwc", 16, 64)
     assert sum(p.numel() for p in model.parameters()) == card.parameters
     assert math.isfinite(run(1)["loss"])
+
+
+@pytest.mark.parametrize("batches", [1, 100], ids=["layer by layer", "folded"])
+def test_the_contender_of_inference_gives_what_the_network_gives(batches):
+    from benchmarks.contenders.inference_contender import _probabilities
+
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+    model = kcnn.build("resnet20", depths=(1, 1, 1))
+    found = _probabilities(model, batches)(images)
+    np.testing.assert_allclose(found, model(images, training=False), atol=1e-5)

@@ -142,10 +142,11 @@ def by_torch(row: Row, layout: str, batch: int) -> Contender:
 
 def _probabilities(model: Any, batches: int) -> Callable[[np.ndarray], np.ndarray]:
     from kcnn.graph.forward import forward
+    from kcnn.graph.outputs import gives_logits
     from kcnn.tasks.classification import probabilities
 
-    outputs = forward(model, batches)
-    return lambda images: probabilities(model, outputs(images))
+    outputs, logits = forward(model, batches), gives_logits(model)
+    return lambda images: probabilities(outputs(images), logits)
 
 
 def break_even(row: Row) -> dict[str, Any]:
