@@ -34,9 +34,8 @@ class Run:
     directory: Path
     recipe: ResolvedRecipe
     history: dict[str, list[float]]  #: figures by name, one an epoch
-    model: (
-        keras.Model
-    )  #: with the weights that were kept; takes raw images, photographs of any size
+    #: With the weights that were kept; takes raw images, photographs of any size.
+    model: keras.Model
     result: dict[str, Any]  #: what `result.json` holds
     data: dict[str, Any]  #: what `recipe.json` says of the data
     task: Task

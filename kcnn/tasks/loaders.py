@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -12,6 +13,9 @@ from kcnn.data.sets.arrays import looks_channels_first
 from kcnn.errors import InputError
 from kcnn.startup import keras, tf
 
+#: What is said where axes were guessed.
+_TURNED = ", its images turned from (B, C, H, W)"
+
 #: What gives the batches of an epoch.
 Epoch = Callable[[], Iterable[Any]]
 
@@ -19,7 +23,7 @@ Epoch = Callable[[], Iterable[Any]]
 def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
     """A stream of batches (images (B, H, W, C), labels), and what it was; None for no stream.
 
-    Images of a `DataLoader` are turned from PyTorch's (B, C, H, W).
+    Images of a `DataLoader` that look like PyTorch's (B, C, H, W) are turned, and it is said.
 
     Args:
         given: A part of the user's data.
@@ -35,7 +39,10 @@ def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
     torch = sys.modules.get("torch")  # who has a loader has imported it
     if torch is not None and isinstance(given, torch.utils.data.DataLoader):
         count = len(given) if hasattr(given.dataset, "__len__") else None
-        return _stream(lambda: map(_of_torch, given), count, part), "DataLoader"
+        stream, turned = _stream(lambda: map(_of_torch, given), count, part), False
+        with contextlib.suppress(AttributeError, IndexError, TypeError):  # refused elsewhere
+            turned = looks_channels_first(tuple(next(iter(given))[0].shape))
+        return stream, f"DataLoader{_TURNED if turned else ''}"
     return None
 
 

@@ -75,11 +75,12 @@ class StreamProblem:
 
     @property
     def name(self) -> str:
-        return self.kind.removesuffix(".Dataset")
+        return self.kind.partition(",")[0].removesuffix(".Dataset")
 
     @property
     def provenance(self) -> str:
-        return f"a {self.kind} of the user's own"
+        name, comma, remark = self.kind.partition(",")
+        return f"a {name} of the user's own{comma}{remark}"
 
     @cached_property
     def fingerprint(self) -> str:

@@ -55,7 +55,8 @@ def problem(train, **parts):
 class TestTaken:
     def test_all_batches_in_order(self, kind):
         stream, named = as_stream(MAKE[kind](), "train")
-        assert named == kind
+        assert named.partition(",")[0] == kind
+        assert ("turned from (B, C, H, W)" in named) == (kind == "DataLoader")
         for _ in range(2):
             batches = list(stream.as_numpy_iterator())
             np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), IMAGES)
@@ -68,6 +69,8 @@ class TestTaken:
         assert found.sizes == {"train": COUNT, "validation": COUNT, "test": 0}
         assert found.image_shape == (SIZE, SIZE, 3)
         assert found.name == kind
+        assert found.provenance.startswith(f"a {kind} of the user's own")
+        assert ("turned" in found.provenance) == (kind == "DataLoader")
         mean, variance = found.statistics((SIZE, SIZE))
         np.testing.assert_allclose(mean, IMAGES.mean((0, 1, 2)), rtol=1e-5)
         np.testing.assert_allclose(variance, IMAGES.var((0, 1, 2)), rtol=1e-4)

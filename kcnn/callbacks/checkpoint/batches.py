@@ -49,12 +49,12 @@ def _first_of(fit: FitData) -> str | None:
         if is_arrays(fit.x):
             size = fit.batch_size or 32
             leaves = keras.tree.flatten([fit.x, fit.y])
-            return _digest([as_numpy(a)[:size] for a in leaves if a is not None])
+            return _digest([a[:size] for a in leaves if a is not None])
         return None if fit.x.num_batches == 0 else _digest(fit.x[0])
     if not _is_tf(fit.x):
         return None
     found = _batch(fit.x, 0)
-    if found != _batch(fit.x, 0):
+    if found is not None and found != _batch(fit.x, 0):
         _warn(
             "The data set gives other batches at each reading",
             ".shuffle(..., reshuffle_each_iteration=False)",
@@ -98,9 +98,19 @@ def _batch(data: Any, number: int) -> str | None:
     return None if batch is None else _digest(batch)
 
 
-def _digest(batch: Any) -> str:
+def _digest(batch: Any) -> str | None:
+    """None for what is not made of arrays, such as ragged or sparse ones: it is not looked at."""
     digest = hashlib.sha256()
-    for array in keras.tree.flatten(batch):
-        values = np.ascontiguousarray(as_numpy(array))
-        digest.update(f"{values.dtype} {values.shape}".encode() + values.tobytes())
+    try:
+        for array in keras.tree.flatten(batch):
+            values = np.ascontiguousarray(as_numpy(array))
+            if values.dtype.hasobject:  # the array holds addresses
+                if not all(isinstance(item, (str, bytes)) for item in values.flat):
+                    return None
+                held = repr(values.tolist()).encode()
+            else:
+                held = values.tobytes()
+            digest.update(f"{values.dtype} {values.shape}".encode() + held)
+    except (TypeError, ValueError, AttributeError, NotImplementedError):
+        return None
     return digest.hexdigest()[:16]

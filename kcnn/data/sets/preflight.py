@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from kcnn.data.sets.images import files_fingerprint
-from kcnn.data.sets.seen import look_at
 from kcnn.data.sets.splits import Data, Split
 from kcnn.errors import InputError
 
 _SHOWN = 20  # bad files that a message lists
-
-
-def check_files(
-    paths: Iterable[str | os.PathLike], *, progress: Callable[[int], None] | None = None
-) -> list[tuple[Path, str]]:
-    """Find every file that training could not read, without decoding the good ones.
-
-    Args:
-        paths: the files.
-        progress: called with the number of files done so far, after each.
-
-    Returns:
-        (path, reason) of the bad files, in the order of `paths`.
-    """
-    return look_at(paths, progress)
 
 
 def preflight(

@@ -1,5 +1,6 @@
 """Data of which a training that goes on would get other batches: said, or refused."""
 
+import hashlib
 import warnings
 
 import keras
@@ -10,6 +11,7 @@ from oracles.bits import assert_same
 
 import kcnn
 from kcnn.callbacks import ExactCheckpoint
+from kcnn.callbacks.checkpoint import batches
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")
 Y = X.sum(1, keepdims=True)
@@ -113,6 +115,24 @@ class TestReadOn:
         trained(tmp_path / "parts", stream().repeat(), 2, steps_per_epoch=4)
         rest = stream().repeat().skip(8)
         assert_same(trained(tmp_path / "parts", rest, 4, steps_per_epoch=4), expected)
+
+
+def test_texts_are_the_same_in_another_process():
+    """Of objects, memory holds addresses."""
+    texts = tf.data.Dataset.from_tensor_slices(["ab", "a longer text", "c"] * 8).batch(4)
+    first, again = (batches._batch(texts, 0) for _ in range(2))
+    assert first == again
+    expected = [b"ab", b"a longer text", b"c", b"ab"]
+    digest = hashlib.sha256(b"object (4,)" + repr(expected).encode()).hexdigest()[:16]
+    assert first == digest
+
+
+def test_what_is_no_array_ends_no_training():
+    ragged = tf.data.Dataset.from_tensors(tf.ragged.constant([[1.0], [2.0, 3.0]]))
+    sparse = tf.data.Dataset.from_tensors(tf.sparse.from_dense([[0.0, 1.0]]))
+    for given in (ragged, sparse):  # whatever Keras makes of them, it ends no training
+        assert batches._batch(given, 0) == batches._batch(given, 0)
+    assert batches._digest([np.array([object()])]) is None
 
 
 def test_a_generator_is_not_read(tmp_path):

@@ -8,7 +8,7 @@ from oracles.images import png
 from PIL import Image
 
 from kcnn.data import from_arrays, load_data, preflight
-from kcnn.data.sets.preflight import check_files
+from kcnn.data.sets.seen import look_at
 from kcnn.errors import InputError
 
 KINDS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
@@ -34,12 +34,12 @@ def test_good_files_pass_whatever_their_suffix(tmp_path):
     frames = [Image.new("L", (5, 5), grey) for grey in (0, 90, 200)]
     frames[0].save(animated, "GIF", save_all=True, append_images=frames[1:])
     files = {kind: content(kind) for kind in KINDS} | {"animated": animated.getvalue()}
-    assert check_files(written(tmp_path, **files)) == []
+    assert look_at(written(tmp_path, **files)) == []
 
 
 def test_bytes_after_the_end_are_no_fault(tmp_path):
     files = {kind: content(kind) + b"\0" * 50 for kind in KINDS}
-    assert check_files(written(tmp_path, **files)) == []
+    assert look_at(written(tmp_path, **files)) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,7 +47,7 @@ def test_bytes_after_the_end_are_no_fault(tmp_path):
 def test_truncated_files_are_found(tmp_path, kind, part):
     whole = content(kind)
     (path,) = written(tmp_path, cut=whole[: int(part * len(whole))])
-    ((found, reason),) = check_files([path])
+    ((found, reason),) = look_at([path])
     assert found == path
     assert "truncated" in reason
 
@@ -67,7 +67,7 @@ def test_every_other_fault_has_its_reason(tmp_path):
         huge=png(100_000, 100_000, 8, 0, []),
     )
     paths.append(tmp_path / "missing.jpg")
-    bad = {path.stem: reason for path, reason in check_files(paths)}
+    bad = {path.stem: reason for path, reason in look_at(paths)}
     assert list(bad) == [
         "empty",
         "text",
@@ -89,7 +89,7 @@ def test_every_other_fault_has_its_reason(tmp_path):
 def test_progress_counts_every_file(tmp_path):
     paths = written(tmp_path, **{f"n{i}": content("BMP", i) for i in range(9)})
     seen = []
-    check_files(paths, progress=seen.append)
+    look_at(paths, seen.append)
     assert seen == list(range(1, 10))
 
 
