@@ -13,6 +13,10 @@ class GeometryError(InputError):
     """The network does not take images of this size."""
 
 
+class TooDeepError(InputError):
+    """The network has more layers than anybody trains."""
+
+
 class VanishingError(GeometryError):
     """An image is smaller than the window that a layer slides over it."""
 

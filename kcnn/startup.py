@@ -13,6 +13,7 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +49,7 @@ def load() -> None:
     if "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later information messages (XLA's)
-    with _filtered_stderr():
+    with _interrupted_behind(), _filtered_stderr():
         import keras
 
         if keras.backend.backend() == "tensorflow":
@@ -90,6 +91,34 @@ def many_networks() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(other)
+
+
+@contextlib.contextmanager
+def _interrupted_behind() -> Iterator[None]:
+    """Raise a Ctrl-C when it is over: within C++ and half imported modules it becomes anything.
+
+    A second one ends the process.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: Any) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+
+    try:
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            raise ValueError("somebody else's affair")
+        signal.signal(signal.SIGINT, receive)
+    except ValueError:  # or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if received:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

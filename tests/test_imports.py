@@ -19,8 +19,9 @@ ROOT = Path(kcnn.__file__).parent
 FLOORS = (
     ("errors",),
     ("startup",),
-    ("terminal", "storage", "figures"),
-    ("devices", "recipes"),
+    ("terminal", "figures", "devices"),
+    ("storage",),
+    ("recipes",),
     ("graph",),
     ("data.sets",),
     ("data.batches",),
@@ -47,6 +48,7 @@ ON_TENSORFLOW = {
     "kcnn.graph.forward": "traces the folded copy, where it is the backend",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
+    "kcnn.callbacks.records.hparams": "writes TensorBoard's files",
     "kcnn.callbacks.records.tensorboard": "writes TensorBoard's files, also in Keras' own callback",
 }
 

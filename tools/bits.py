@@ -24,8 +24,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Columns of `metrics.csv` that no two runs share.
-_CLOCKS = {"seconds", "images_per_second"}
+#: Columns of `metrics.csv` that no two runs share, and the number of the row, once counted from 0.
+_CLOCKS = {"seconds", "images_per_second", "epoch"}
 _DIGESTS = ("weights", "metrics", "predictions")
 
 Digests = Mapping[str, Mapping[str, str]]

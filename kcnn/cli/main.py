@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
 import sys
@@ -20,6 +21,7 @@ from kcnn.cli.tune import Tune
 from kcnn.errors import InputError
 from kcnn.recipes.named import named_recipe
 from kcnn.recipes.recipe import Recipe
+from kcnn.terminal import printable
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "list": List,
@@ -70,8 +72,8 @@ def _version(verbose: bool) -> int:
 
 def _parsed(arguments: list[str]) -> Any:
     """The command, with its flags as fields."""
-    if arguments[:1] == ["train"] and (name := _recipe_name(arguments)):
-        base = named_recipe(name)
+    if arguments[:1] == ["train"] and (name := _following("--recipe", arguments)):
+        base = named_recipe(name, trust=_following("--trust", arguments))
         fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(Recipe)}
         options = {key: str(value) for key, value in base.options.items()}
         default = Train(**fields | {"options": options})
@@ -81,12 +83,12 @@ def _parsed(arguments: list[str]) -> Any:
     )
 
 
-def _recipe_name(arguments: list[str]) -> str | None:
-    """What follows --recipe: it decides the other flags' defaults, so it is read before them."""
+def _following(flag: str, arguments: list[str]) -> str | None:
+    """What follows a flag that is read before the others: it decides their defaults."""
     for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        if argument.startswith("--recipe="):
+        if argument.startswith(f"{flag}="):
             return argument.partition("=")[2]
-        if argument == "--recipe":
+        if argument == flag:
             return following
     return None
 
@@ -95,9 +97,10 @@ _DESCRIPTION = "Classic convolutional networks in Keras: build by name, train wi
 
 
 def _fail(message: str, status: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(f"kcnn: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        if debug:
+            traceback.print_exc()
+        print(f"kcnn: {printable(message, lines=True)}", file=sys.stderr)
     return status
 
 

@@ -20,6 +20,8 @@ class Evaluate(Command):
     """Other data than the run's own: a name, a .npz file or a folder."""
     batch_size: int | None = None
     """Images that the network takes at once; by default as many as its memory suggests."""
+    trust: str | None = None
+    """The Python file or module of a task of your own, whose code may run here."""
 
     def run(self) -> None:
         """Print the task's figures."""
@@ -28,7 +30,7 @@ class Evaluate(Command):
         from kcnn.tasks.show import print_evaluation
         from kcnn.terminal import console
 
-        run, terminal = load_run(self.run_directory), console()
+        run, terminal = load_run(self.run_directory, trust=self.trust), console()
         found = evaluate_run(run, self.data, batch_size=self.batch_size, console=terminal)
         print_evaluation(terminal, run.task, found, run.class_names)
 
@@ -45,6 +47,8 @@ class Predict(Command):
     """How many of the most probable classes to name."""
     batch_size: int | None = None
     """Images that the network takes at once; by default as many as its memory suggests."""
+    trust: str | None = None
+    """The Python file or module of a task of your own, whose code may run here."""
 
     def run(self) -> None:
         """Print what each shows."""
@@ -53,6 +57,6 @@ class Predict(Command):
         from kcnn.tasks.show import print_predictions
         from kcnn.terminal import console
 
-        run, terminal = load_run(self.run_directory), console()
+        run, terminal = load_run(self.run_directory, trust=self.trust), console()
         found = predict(run, self.images, batch_size=self.batch_size, console=terminal)
         print_predictions(terminal, run.task, found, self.top)

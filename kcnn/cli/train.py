@@ -24,6 +24,8 @@ class Train(Recipe, Command):
     """The network's own options (see kcnn show), as NAME VALUE: width 256 depth 3."""
     recipe: str | None = None
     """Start from the recipe of that name (fast) or file (a run's recipe.json); flags change it."""
+    trust: str | None = None
+    """The Python file or module of the recipe's network, whose code may run here."""
 
     def run(self) -> None:
         """Train."""
@@ -44,9 +46,19 @@ class Resume(Command):
     """More epochs than before extend the run, a finished one, too."""
     on_nan: Literal["stop", "retry"] | None = None
     """When the loss is not finite; the default is the run's own."""
+    trust: str | None = None
+    """The Python file or module of the run's network, whose code may run here."""
+    cache: str | None = None
+    """Where decoded image files are kept: 'memory', or a folder; not as the run's recipe says."""
 
     def run(self) -> None:
         """Go on."""
         from kcnn.training.train import resume
 
-        resume(self.run_directory, epochs=self.epochs, on_nan=self.on_nan)
+        resume(
+            self.run_directory,
+            epochs=self.epochs,
+            on_nan=self.on_nan,
+            trust=self.trust,
+            cache=self.cache,
+        )

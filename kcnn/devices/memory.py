@@ -11,6 +11,13 @@ from pathlib import Path
 from kcnn.startup import tf
 
 
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error says that there was no memory, also in the words of oneDNN."""
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return True
+    return isinstance(error, tf.errors.OpError) and "could not create a primitive" in str(error)
+
+
 def memory() -> int:
     """Bytes that a training can have: of the first GPU that TensorFlow uses, else of the host."""
     if not tf.config.list_physical_devices("GPU"):
@@ -24,11 +31,39 @@ def memory() -> int:
     return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
 
+def spare() -> int:
+    """Bytes that a training which begins now can have, on the device that it runs on."""
+    return memory() if tf.config.list_physical_devices("GPU") else free_memory()
+
+
+def free_memory() -> int:
+    """Bytes that this process can have of the host's memory now."""
+    free = [host_memory()]
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    page = os.sysconf("SC_PAGE_SIZE")
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _lines("/proc/self/statm")
+    if limit != resource.RLIM_INFINITY and used:
+        free.append(limit - int(used[0].split()[0]) * page)
+    of_group = [_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current")]
+    if all(lines and lines[0].isdecimal() for lines in of_group):
+        free.append(int(of_group[0][0]) - int(of_group[1][0]))
+    return max(min(free), 0)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
 def host_memory() -> int:
     """Bytes of this machine's memory that the process can have, its limits considered."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     limits += [n for n in resource.getrlimit(resource.RLIMIT_AS) if n != resource.RLIM_INFINITY]
-    group = Path("/sys/fs/cgroup/memory.max")
-    if group.is_file() and (text := group.read_text().strip()).isdecimal():
-        limits.append(int(text))
+    group = _lines("/sys/fs/cgroup/memory.max")
+    if group and group[0].isdecimal():
+        limits.append(int(group[0]))
     return min(limits)

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from kcnn.devices.memory import is_exhausted
+from kcnn.errors import InputError
 from kcnn.graph.cost import cost
 from kcnn.graph.folding import fold_batchnorm
 from kcnn.graph.walk import is_keras_own, leaves
 from kcnn.startup import keras, tf
+from kcnn.storage.refusals import brief
 
 #: Batches that are still cheaper layer by layer than folding and tracing first. Break-even on two
 #: cores of an AMD EPYC, at the batch sizes of `batch_size_for`: see benchmarks/inference.py.
@@ -39,9 +43,57 @@ def forward(model: keras.Model, batches: int) -> Callable[[Any], Any]:
     Args:
         model: Functional or sequential.
         batches: How many will come; negative: nobody knows, perhaps many.
+
+    Raises, when it is called:
+        MemoryError: There is not enough for so many images at once.
+        InputError: TensorFlow cannot compute the model.
     """
     if keras.backend.backend() != "tensorflow":
         return lambda images: model.predict_on_batch(keras.ops.convert_to_numpy(images))
+    run = _on_tensorflow(model, batches)
+
+    def speaking(images: Any) -> Any:
+        try:
+            return run(images)
+        except (tf.errors.OpError, MemoryError) as error:
+            raise _failed(model, len(images), error) from error
+
+    return speaking
+
+
+def _failed(model: keras.Model, images: int, error: BaseException) -> Exception:
+    """What is to be said of an error of TensorFlow's."""
+    if is_exhausted(error):
+        remedy = "Fewer take less: batch_size." if images > 1 else "Not even one image fits."
+        return MemoryError(f"Out of memory with {images} images at once in {model.name}. {remedy}")
+    reason = str(error).strip().partition("\n")[0]
+    return InputError(f"TensorFlow cannot compute {model.name}: {brief(reason)}")
+
+
+def refuse_not_finite(model: keras.Model, outputs: Any) -> None:
+    """Refuse outputs of which no figure can be made.
+
+    Args:
+        model: That gave them; named in the message, with the first of its weights to blame.
+        outputs: (B, ...), of a batch of images.
+
+    Raises:
+        FloatingPointError: Some are NaN or infinite.
+    """
+    values = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")))
+    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not bad.any():
+        return
+    weights = ((w.path, keras.ops.convert_to_numpy(keras.ops.cast(w, "float32")))
+               for w in model.weights if "float" in w.dtype)  # fmt: skip
+    path = next((path for path, value in weights if not np.isfinite(value).all()), None)
+    why = "its weights are finite" if path is None else f"its weights {path!r} are not either"
+    raise FloatingPointError(
+        f"The outputs of {model.name} for {bad.sum()} of {len(bad)} images are not finite; {why}."
+    )
+
+
+def _on_tensorflow(model: keras.Model, batches: int) -> Callable[[Any], Any]:
     if 0 <= batches <= _FEW:
         return lambda images: model(images, training=False)
     layers = list(leaves(model))

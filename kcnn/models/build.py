@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from functools import partial
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from kcnn import startup
-from kcnn.errors import GeometryError, InputError, VanishingError
+from kcnn.errors import GeometryError, InputError, TooDeepError, VanishingError
 from kcnn.graph.cost import Cost, abstract, cost
 from kcnn.models import layers, registry
 from kcnn.startup import keras
+from kcnn.storage.budget import at_most, same_types
+from kcnn.storage.files import open_regular
+from kcnn.storage.keras_file import check_weights
 from kcnn.terminal import shape_text, si
+
+#: Outputs of layers in a network whose cost is counted; ResNet-1202 has half as many.
+_MOST_OUTPUTS = 8000
 
 #: (H, W, C) of images; heights and widths of None are those of any image.
 Shape = tuple[int | None, int | None, int]
@@ -160,7 +166,7 @@ def card(
         paper=entry.paper,
         input_shape=shape,
         classes=arguments.get("classes", entry.classes),
-        cost=cost(abstract(partial(_run, entry, arguments))),
+        cost=cost(abstract(partial(_bounded, entry, arguments))),
         choices=choices,
         notes=entry.notes,
         published_parameters=entry.parameters,
@@ -210,6 +216,16 @@ def _checked_name(name: Any) -> str:
             f"name has letters, digits, '_', '-' and '.', such as 'left_eye'; received {name!r}."
         )
     return name
+
+
+def _bounded(entry: registry.Entry, arguments: Mapping[str, Any]) -> keras.Model:
+    try:
+        with at_most(_MOST_OUTPUTS):
+            return _run(entry, arguments)
+    except TooDeepError:  # in whose message Keras has put its own
+        raise TooDeepError(
+            f"{entry.name} would have more than {_MOST_OUTPUTS:,} layers: take fewer."
+        ) from None
 
 
 def _run(entry: registry.Entry, arguments: Mapping[str, Any]) -> keras.Model:
@@ -266,7 +282,14 @@ def _load_weights(model: keras.Model, weights: str | Path) -> None:
             f"{'not such a file' if path.exists() else 'not there'}."
         )
     try:
-        with warnings.catch_warnings():
+        with open_regular(path) as file:
+            check_weights(cast(BinaryIO, file))
+    except InputError as error:
+        raise InputError(
+            f"{str(weights)!r} does not hold the weights of this {model.name}: {error}"
+        ) from error
+    try:
+        with warnings.catch_warnings(), same_types():
             warnings.simplefilter("error", UserWarning)  # what Keras would skip, it warns of
             model.load_weights(path)
     except (OSError, ValueError, UserWarning) as error:

@@ -235,6 +235,16 @@ def _import_source(name: str) -> str:
     return name_in_source
 
 
+def is_imported(name: str) -> bool:
+    """Whether looking `name` up runs no code that has not run in this process."""
+    source, colon, _ = name.rpartition(":")
+    if not colon:
+        return True
+    if source.endswith(".py"):
+        return Path(source).resolve() in _IMPORTED_FILES
+    return source in sys.modules
+
+
 _IMPORTED_FILES: set[Path] = set()
 
 

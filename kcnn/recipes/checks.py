@@ -17,7 +17,7 @@ from kcnn.errors import InputError
 Check = Callable[[str, Any], Any]
 
 
-def whole(low: int, below: float = math.inf, meaning: str = "") -> Check:
+def whole(low: int, below: int = 2**31, meaning: str = "") -> Check:
     """A whole number from `low` up, and below `below`."""
     meaning = meaning or f"a whole number{f' from {low} up' if low > -(2**63) else ''}"
 
@@ -38,7 +38,7 @@ def between(low: float, below: float, meaning: str) -> Check:
 
     def check(name: str, value: Any) -> float:
         number = isinstance(value, Real) and not _is_bool(value)
-        if not number or not math.isfinite(value) or not low <= value < below:
+        if not number or not _is_finite(value) or not low <= value < below:
             raise InputError(f"{name} is {meaning}; received {value!r}.")
         return plain(value)
 
@@ -81,6 +81,13 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond those of floats
+        return False
+
+
 def image_size(name: str, value: Any) -> tuple[int, int]:
     """(height, width) in pixels."""
     try:
@@ -95,7 +102,7 @@ def image_size(name: str, value: Any) -> tuple[int, int]:
 def validation(name: str, value: Any) -> float:
     """A share, or a number of images."""
     found: float = plain(value)
-    number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    number = isinstance(found, (int, float)) and not isinstance(found, bool) and _is_finite(found)
     if not number or not (0 < found < 1 or (found >= 1 and found == int(found))):
         raise InputError(
             f"validation is a share of the training images between 0 and 1, or a whole number of "

@@ -32,9 +32,14 @@ class ResolvedRecipe(Recipe):
         """Of a run: fields that are newer than the run have the values that repeat it.
 
         Raises:
-            InputError: A field that no recipe has: the run is of a newer kcnn.
+            InputError: A field that no recipe has: the run is of a newer kcnn. One that is
+                missing, or open.
         """
-        return cls.from_dict(cls.older() | dict(fields))
+        recipe = cls.from_dict(cls.whole(fields))
+        needed = [name for name in cls.__annotations__ if getattr(recipe, name) is None]
+        if needed:
+            raise InputError(f"the recipe leaves open: {', '.join(needed)}")
+        return recipe
 
     @property
     def slots(self) -> int:

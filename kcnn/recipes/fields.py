@@ -18,7 +18,8 @@ from kcnn.recipes.checks import Check
 Role = Literal["bits", "length", "free"]
 
 _NAME = "kcnn"
-_SAME: Any = object()
+#: Of a field that every version has recorded.
+ALWAYS_THERE: Any = object()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Declaration:
 
 
 def field(
-    default: Any, sentence: str, check: Check, *, role: Role = "bits", older: Any = _SAME
+    default: Any, sentence: str, check: Check, *, role: Role = "bits", older: Any = ALWAYS_THERE
 ) -> Any:
     """A field of a dataclass.
 
@@ -41,10 +42,9 @@ def field(
         sentence: What it is, for people.
         check: Which values it takes.
         role: What it is to a run that goes on.
-        older: The value that repeats what runs did before the field was there; the default is
-            `default`.
+        older: The value that repeats what runs did before the field was there.
     """
-    declared = Declaration(sentence, check, role, default if older is _SAME else older)
+    declared = Declaration(sentence, check, role, older)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata={_NAME: declared})
     return dataclasses.field(default=default, metadata={_NAME: declared})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.trust import Trust, refuse_code
+from kcnn.storage.files import read_json
 
 #: Chosen on validation images of Fashion-MNIST alone; `benchmarks.time_to_accuracy` measures them.
 _NAMED: Mapping[str, Mapping[str, Any]] = {
@@ -29,11 +30,20 @@ _NAMED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def named_recipe(name: str | Path) -> Recipe:
+#: Folders that are whoever's wrote the file: nothing is written there on its word.
+_NOT_REPEATED = ("name", "logs", "cache")
+
+
+def named_recipe(name: str | Path, *, trust: Trust = None) -> Recipe:
     """The recipe of that name, or in that file: a run's `recipe.json`, or a recipe as JSON.
 
+    Args:
+        name: A name, or the path of a .json file.
+        trust: The Python file or module that a file's recipe names, and whose code may run.
+
     Raises:
-        InputError: No such name or file; a file that holds no recipe.
+        InputError: No such name or file; a file that holds no recipe, or one of a network whose
+            code is not trusted.
     """
     if str(name) in _NAMED:
         return Recipe(**_NAMED[str(name)])
@@ -46,11 +56,12 @@ def named_recipe(name: str | Path) -> Recipe:
             f"received {str(name)!r}, which is neither.{hint}"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         fields = dict(content.get("recipe", content))
-        if "recipe" in content:  # recorded, perhaps before a field was there
-            fields = Recipe.older() | fields
-        # The run's folder is the one thing that is not to be repeated.
-        return Recipe.from_dict({k: v for k, v in fields.items() if k not in ("name", "logs")})
-    except (ValueError, AttributeError, TypeError) as error:
+        if "versions" in content:  # recorded, perhaps before a field was there
+            fields = Recipe.whole(fields)
+        recipe = Recipe.from_dict({k: v for k, v in fields.items() if k not in _NOT_REPEATED})
+    except (ValueError, TypeError) as error:
         raise InputError(f"{str(path)!r} holds no recipe: {error}") from error
+    refuse_code(recipe.model, trust)
+    return recipe

@@ -14,7 +14,14 @@ from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
 from kcnn.recipes import checks
-from kcnn.recipes.fields import check_fields, check_names, declarations, documented, field
+from kcnn.recipes.fields import (
+    ALWAYS_THERE,
+    check_fields,
+    check_names,
+    declarations,
+    documented,
+    field,
+)
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine"]
@@ -156,6 +163,7 @@ class Recipe:
         1.0,
         "Epochs over which the learning rate goes from the schedule's to swa_learning_rate.",
         checks.between(0, math.inf, "a number of epochs from 0 up"),
+        older=1.0,
     )
     swa_validation: bool = field(
         False,
@@ -223,6 +231,7 @@ class Recipe:
         None,
         "What the outputs of a network of your own are, where that cannot be seen.",
         checks.choice(Meaning),
+        older=None,
     )
     histograms: bool = field(
         False, "Write weight histograms for TensorBoard at every epoch.", checks.switch, role="free"
@@ -300,7 +309,22 @@ class Recipe:
     @staticmethod
     def older() -> dict[str, Any]:
         """By name: what a training did that was recorded before that field was there."""
-        return {name: declared.older for name, declared in declarations(Recipe)}
+        found = {name: declared.older for name, declared in declarations(Recipe)}
+        return {name: value for name, value in found.items() if value is not ALWAYS_THERE}
+
+    @classmethod
+    def whole(cls, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """All fields of a recipe as some version has recorded it.
+
+        Raises:
+            InputError: One is missing that every version records: its default would be another
+                training.
+        """
+        fields = cls.older() | dict(recorded)
+        missing = [n for n, _ in declarations(Recipe) if n not in fields]
+        if missing:
+            raise InputError(f"the recipe has no {', '.join(missing)}")
+        return fields
 
 
 #: Fields that are options of networks, too.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import importlib.metadata
 import platform
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +18,14 @@ from kcnn.graph.photographs import without_fitting
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.trust import Trust, refuse_code, words
+from kcnn.runs.record import read_history, read_recorded, read_result
 from kcnn.startup import keras
 from kcnn.storage import files
-from kcnn.storage.files import read_json, write_json
+from kcnn.storage.files import write_json
 from kcnn.storage.load_model import load_model
-from kcnn.tasks.task import Task, find
+from kcnn.tasks.task import Task, find, ranking
+from kcnn.terminal import command
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,11 +83,11 @@ class RunDirectory:
         if stem is None:
             stem = f"{_slug(data)}-{_slug(model)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         path = Path(recipe.logs) / stem
-        if recipe.name and path.is_dir() and any(path.iterdir()):
+        if recipe.name and path.is_dir() and not _is_left_over(path):
             with files.Lock(path):  # says so where it is being written
                 pass
             done = (path / "result.json").is_file()
-            go_on = "" if done else f"go on with it by kcnn resume {shlex.quote(str(path))}, "
+            go_on = "" if done else f"go on with it by {resume_command(path, recipe.model)}, "
             raise InputError(
                 f"There is a run in {str(path)!r} already: {go_on}choose another name, "
                 f"or remove it."
@@ -100,6 +101,18 @@ class RunDirectory:
                 f"with --logs."
             ) from error
         return cls(path)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something that could go on."""
+        return (self.path / "recipe.json").is_file()
+
+    def remove_unless_begun(self) -> None:
+        """Take away the folders of a run that did not begin; nothing else."""
+        if not self.is_begun:
+            with contextlib.suppress(OSError):
+                self.checkpoints.rmdir()
+                self.path.rmdir()
 
     @property
     def checkpoints(self) -> Path:
@@ -136,6 +149,7 @@ class RunDirectory:
         plain = model
         if type(model).__name__ == "Functional":  # made anew, a model is not compiled
             plain = keras.Model(model.input, model.output, name=model.name)
+        files.beside(path).unlink(missing_ok=True)  # also where it is a link
         plain.save(files.beside(path))
         files.put_in_place(path)
 
@@ -151,12 +165,19 @@ class RunDirectory:
                 path.rename(path.with_name(f"{path.stem}-{epochs}-epochs{path.suffix}"))
 
 
-def load_run(directory: str | Path, *, task: str | Task | None = None) -> Run:
+def load_run(
+    directory: str | Path,
+    *,
+    task: str | Task | None = None,
+    trust: Trust = None,
+) -> Run:
     """A finished run, read back from its directory.
 
     Args:
         directory: Of the run.
         task: Where the run is of a task of the caller's own.
+        trust: The Python file or module that the run's recipe names, where the run needs its
+            code (`kcnn.recipes.trust`).
 
     Raises:
         InputError: The directory is not that of a finished run, its network was not saved, or a
@@ -176,25 +197,63 @@ def load_run(directory: str | Path, *, task: str | Task | None = None) -> Run:
                 f"{str(path)!r} is not a finished run: it has no {name}. Runs are the folders "
                 f"below `logs` in which a training has ended."
             )
-    recorded, result = read_json(path / "recipe.json"), read_json(path / "result.json")
+    recorded = read_recorded(path)
+    recipe, solved = recipe_of(path, recorded), task_of(recorded, task, trust)
     model = settle(load_model(path / "model.keras"))
+    refuse_no_images(path, model)
     return Run(
         directory=path,
-        recipe=ResolvedRecipe.recorded(recorded["recipe"]),
-        history=_read_history(path / "metrics.csv"),
+        recipe=recipe,
+        history=read_history(path),
+        result=read_result(path, ranking(solved)),
         model=model,
-        result=result,
         data=recorded["data"],
-        task=task_of(recorded, task),
+        task=solved,
     )
 
 
-def task_of(recorded: Mapping[str, Any], given: str | Task | None = None) -> Task:
+def refuse_no_images(path: Path, model: keras.Model) -> None:
+    """Refuse a network that takes anything but images.
+
+    Raises:
+        InputError: With the shapes that it takes.
+    """
+    shape = model.input_shape if getattr(model, "inputs", None) else None
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] is None:
+        raise InputError(
+            f"The network in {str(path)!r} is none of a run: it takes {shape}, and images are "
+            f"(N, H, W, C)."
+        )
+
+
+def recipe_of(path: Path, recorded: Mapping[str, Any]) -> ResolvedRecipe:
+    """The recipe of a run that is in `path` now.
+
+    Args:
+        path: The run's directory.
+        recorded: What its `recipe.json` holds.
+
+    Raises:
+        InputError: A field that no recipe has, one that is missing, a value outside its range.
+    """
+    place = {"name": path.name, "logs": str(path.parent)}
+    try:
+        return ResolvedRecipe.recorded(recorded["recipe"] | place)
+    except (InputError, TypeError) as error:
+        raise InputError(f"{str(path / 'recipe.json')!r} is no recipe of a run: {error}") from error
+
+
+def task_of(
+    recorded: Mapping[str, Any],
+    given: str | Task | None = None,
+    trust: Trust = None,
+) -> Task:
     """The task of a run: the one given; else by its name, or by its network.
 
     Args:
         recorded: What `recipe.json` holds.
         given: By the caller.
+        trust: The code that may be imported for it.
 
     Raises:
         InputError: Nothing knows it.
@@ -205,11 +264,22 @@ def task_of(recorded: Mapping[str, Any], given: str | Task | None = None) -> Tas
         return find(given or name).knowing(meaning)
     except InputError:
         if given is None and not model.startswith("own: "):
+            check_code(model, trust)
             with contextlib.suppress(InputError):  # what is missing is the task
                 entry = registry.lookup(model)
                 if entry.task_name == name:
                     return find(entry.task).knowing(meaning)
         raise
+
+
+def check_code(model: str, trust: Trust) -> None:
+    """Refuse to import what a run's recipe names, unless it has been, or the user says so.
+
+    Raises:
+        InputError: With how to say so.
+    """
+    if not registry.is_imported(model):
+        refuse_code(model, trust)
 
 
 def versions() -> dict[str, str]:
@@ -219,6 +289,19 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
     }
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a directory has nothing in it but what a start that was killed leaves."""
+    found = {entry.name for entry in path.iterdir()}
+    return found <= {files.Lock.NAME, "checkpoints"} and not (
+        "checkpoints" in found and any((path / "checkpoints").iterdir())
+    )
+
+
+def resume_command(path: Path, model: str) -> str:
+    """What goes on with a run of `model`, to be pasted."""
+    return command("kcnn", "resume", path, *words(model))
 
 
 def _make_directory(path: Path, *, reuse: bool) -> Path:
@@ -238,12 +321,3 @@ def _make_directory(path: Path, *, reuse: bool) -> Path:
 def _slug(text: str) -> str:
     kept = [c if c.isalnum() or c in "-_." else "-" for c in Path(text).stem]
     return "".join(kept).strip("-.") or "data"
-
-
-def _read_history(path: Path) -> dict[str, list[float]]:
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else {}) if name != "epoch"]
-    return {name: [float(row[name]) for row in rows if row[name]] for name in names}

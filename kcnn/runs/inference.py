@@ -19,7 +19,7 @@ from kcnn.runs.directory import Run
 from kcnn.runs.resuming import as_recorded
 from kcnn.startup import keras
 from kcnn.tasks.task import Evaluation
-from kcnn.terminal import shape_text
+from kcnn.terminal import command, shape_text, styled
 
 #: The largest value of a mask; the least that floats in the range of bytes reach in a training set.
 _MASK, _BRIGHT = 2, 100
@@ -108,7 +108,7 @@ def evaluate_run(
     if isinstance(given, Data) and not own:
         _refuse_other_images(run, model, given)
         if console is not None:
-            console.print(f"evaluated on {given.provenance}", markup=False)
+            console.print(styled(f"evaluated on {given.provenance}"))
     targets = run.task.targets(problem, model.output_shape[-1])
     size, scale = model.input_shape[1:3], run.recipe.evaluation_scale
     batches = problem.evaluation("test", images, size, targets, scale)
@@ -175,7 +175,7 @@ def _own_data(run: Run) -> Data:
         raise InputError(
             f"The data {recorded['source']!r} has changed since the run: fingerprint "
             f"{data.fingerprint[:19]}…, then {recorded['fingerprint'][:19]}…. Name it as data "
-            f"(--data {recorded['source']}) to evaluate on it all the same."
+            f"({command('--data', Path(recorded['source']))}) to evaluate on it all the same."
         )
     return data
 

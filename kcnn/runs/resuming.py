@@ -13,7 +13,8 @@ from kcnn.data.sets.images import files_fingerprint_of_before
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
-from kcnn.storage.files import read_json
+from kcnn.runs.directory import recipe_of
+from kcnn.runs.record import read_recorded
 from kcnn.tasks.problem import Problem, description
 
 
@@ -31,13 +32,8 @@ def recorded(path: Path) -> tuple[ResolvedRecipe, dict[str, Any]]:
             f"folders below `logs`; one that ended before its first step is begun anew, by "
             f"kcnn train."
         )
-    content = read_json(path / "recipe.json")
-    try:
-        place = {"name": path.name, "logs": str(path.parent)}
-        recipe = ResolvedRecipe.recorded(content["recipe"] | place)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{str(path / 'recipe.json')!r} is no recipe of a run.") from error
-    return recipe, content
+    content = read_recorded(path)
+    return recipe_of(path, content), content
 
 
 def refuse_missing(

@@ -2,7 +2,8 @@
 
 A file is a line that names the format, the length of a JSON text, that text, the arrays' bytes,
 and the SHA-256 of all before. Nothing in it is code: reading runs none, unlike a pickle. Nothing
-is believed, and no memory taken for it, before length and checksum are right.
+is believed, and no memory taken for it, before length and checksum are right, and the arrays that
+are declared are exactly the bytes that are there: anybody can write a checksum.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import io
 import itertools
 import json
 import math
+import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +24,18 @@ import numpy as np
 
 from kcnn.errors import InputError
 from kcnn.storage import files
+from kcnn.storage.refusals import brief
 
 VERSION = 1
 _NAME = b"kcnn archive "
 _LENGTH = struct.Struct("<Q")
 _SUM = hashlib.sha256().digest_size
 _CHUNK = 1 << 24  # bytes that are read or written at once
+
+#: What `write` gives arrays; the second kind is that of types which NumPy does not know.
+_DTYPES = re.compile(r"[<>|=]([biufcSU][1-9]\d*|[mM]8(\[\w+\])?)|b?float\d+\w*|u?int[24]")
+#: Values in a tree: a training of 10,000 epochs with 20 figures has a tenth.
+_MOST_VALUES = 2**21
 
 
 class DamagedError(InputError):
@@ -74,30 +83,55 @@ def read(path: Path) -> Any:
     """What `write` wrote.
 
     Raises:
-        DamagedError: It is not that any more: truncated, empty, changed.
+        DamagedError: It is not that any more, or never was: truncated, empty, changed, made up;
+            no file.
         InputError: An archive of another version of the format.
         OSError: The file cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        name = file.readline(64)
-        if not name.startswith(_NAME) or not name.endswith(b"\n"):
-            raise DamagedError(f"{str(path)!r} is damaged: it does not begin as an archive does.")
-        _check_version(path, name)
-        _check_sum(path, file, size)
-        file.seek(len(name))
-        head = file.read(_LENGTH.unpack(file.read(_LENGTH.size))[0])
-        rows, _, tree = head.partition(b"\n")
-        arrays = [_array(file, row) for row in json.loads(rows)["arrays"]]
+    try:
+        with files.open_regular(path) as file:
+            return _read(path, file)
+    except DamagedError:
+        raise
+    except _Other as error:
+        raise InputError(str(error)) from error
+    except (InputError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        raise DamagedError(f"{str(path)!r} is damaged: {brief(error)}") from error
+
+
+class _Other(Exception):
+    """The file is of another version."""
+
+
+def _read(path: Path, file: IO[bytes]) -> Any:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    name = file.readline(64)
+    if not name.startswith(_NAME) or not name.endswith(b"\n"):
+        raise DamagedError(f"{str(path)!r} is damaged: it does not begin as an archive does.")
+    _check_sum(path, file, size)
+    _check_version(path, name)  # behind it: a bit that is wrong is no newer version
+    file.seek(len(name))
+    body = size - _SUM - len(name) - _LENGTH.size
+    length = _LENGTH.unpack(file.read(_LENGTH.size))[0]
+    if length > body:
+        raise ValueError(f"its head declares {length:,} bytes, and {body:,} are there")
+    rows, _, tree = file.read(length).partition(b"\n")
+    files.check_values(rows + tree, _MOST_VALUES)
+    kinds = [_kind(row) for row in json.loads(rows)["arrays"]]
+    declared = sum(math.prod(shape) * dtype.itemsize for dtype, shape in kinds)
+    if declared != body - length:
+        raise ValueError(f"its arrays declare {declared:,} bytes, and {body - length:,} are there")
+    arrays = [_array(file, dtype, shape) for dtype, shape in kinds]
     return _restored(json.loads(tree), arrays)
 
 
 def _check_version(path: Path, name: bytes) -> None:
     version = name[len(_NAME) :].strip().decode(errors="replace")
     if version != str(VERSION):
-        raise InputError(
-            f"{str(path)!r} is an archive of format {version}; this version of kcnn reads format "
-            f"{VERSION}. Use the version of kcnn that wrote it."
+        raise _Other(
+            f"{str(path)!r} is an archive of format {brief(version, 20)}; this version of kcnn "
+            f"reads format {VERSION}. Use the version of kcnn that wrote it."
         )
 
 
@@ -122,12 +156,22 @@ def _chunks(arrays: list[np.ndarray]) -> Iterator[memoryview[int]]:
             yield data[first : first + _CHUNK]
 
 
-def _array(file: IO[bytes], row: dict[str, Any]) -> np.ndarray:
-    dtype, shape = _dtype(row["dtype"]), tuple(row["shape"])
+def _kind(row: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...]]:
+    """Type and shape of an array, as its row declares them."""
+    name, shape = row["dtype"], tuple(row["shape"])
+    if not isinstance(name, str) or not _DTYPES.fullmatch(name):
+        raise ValueError(f"it declares an array of {name!r}")
+    if len(shape) > 32 or any(type(side) is not int or side < 0 for side in shape):
+        raise ValueError(f"it declares an array of the shape {shape}")
+    return _dtype(name), shape
+
+
+def _array(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     values = np.empty(math.prod(shape), dtype)
-    assert isinstance(file, io.BufferedIOBase)  # a file that was opened in binary mode
-    file.readinto(values.view(np.uint8).data)
-    return values.reshape(shape)
+    if values.nbytes:
+        assert isinstance(file, io.BufferedIOBase)  # a file that was opened in binary mode
+        file.readinto(values.view(np.uint8).data)
+    return values.astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
 def _dtype_name(dtype: np.dtype) -> str:
@@ -170,9 +214,11 @@ def _restored(value: Any, arrays: list[np.ndarray]) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
+        if type(value["array"]) is not int or value["array"] < 0:
+            raise ValueError(f"it declares the array number {value['array']!r}")
         array = arrays[value["array"]]
         return array[()] if value["scalar"] else array
     if "dict" in value:
-        return {key: _restored(part, arrays) for key, part in value["dict"]}
+        return {_key(key): _restored(part, arrays) for key, part in value["dict"]}
     ((kind, parts),) = value.items()
     return {"list": list, "tuple": tuple}[kind](_restored(part, arrays) for part in parts)

@@ -1,4 +1,4 @@
-"""A limit on the variables that Keras makes while it loads a network."""
+"""A limit on the variables that Keras makes while it loads a network, and on what it would give."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kcnn.errors import InputError
+from kcnn.errors import InputError, TooDeepError
 from kcnn.startup import keras
 
 #: Classes are patched below: one load at a time.
@@ -17,10 +17,13 @@ _LOADING = threading.RLock()
 
 
 @contextlib.contextmanager
-def budget(allowed: int) -> Iterator[list[int]]:
+def budget(allowed: int, memory: int) -> Iterator[list[str]]:
     """Refuse to make more bytes of variables than `allowed`, in this thread.
 
-    The sum that was too much is in the list that this gives: Keras swallows some exceptions.
+    Refuses, too, layers that would give more than `memory` bytes for one image: 15 kB of
+    `Concatenate` layers that double their channels give terabytes when they are first called.
+
+    What was too much is in the list that this gives: Keras swallows some exceptions.
     """
     thread, used, refused = threading.get_ident(), 0, []
 
@@ -30,17 +33,69 @@ def budget(allowed: int) -> Iterator[list[int]]:
             return
         used += needed(*arguments, **options)
         if used > allowed:
-            refused.append(used)
-            raise InputError(f"{used:,} bytes of variables are needed")
+            refuse(f"{used:,} bytes for variables", f"the file's weights bear out {allowed:,}")
+
+    def refuse(needed: str, there: str) -> None:
+        refused.append(f"{needed}, but {there}")
+        raise InputError(refused[-1])
+
+    def give(tensor: Any, shape: Any, dtype: Any = "float32", *_: Any, **__: Any) -> None:
+        if threading.get_ident() == thread and (size := _bytes(shape, dtype)) > memory:
+            refuse(
+                f"{size:,} bytes for one layer's outputs for one image, {shape}",
+                f"{memory:,} are free",
+            )
 
     with (
         _LOADING,
+        _first(keras.KerasTensor, "__init__", give),
         _first(keras.Variable, "__init__", functools.partial(spend, _variable_bytes)),
         # These two make arrays before they are variables, or without.
         _first(keras.layers.Normalization, "build", functools.partial(spend, _constant_bytes)),
         _first(keras.layers.RNN, "build", functools.partial(spend, _state_bytes)),
     ):
         yield refused
+
+
+@contextlib.contextmanager
+def same_types() -> Iterator[list[str]]:
+    """Refuse weights of another type than their variable's: Keras would convert them, or try.
+
+    What was refused is in the list that this gives: Keras swallows some exceptions.
+    """
+    thread, refused = threading.get_ident(), []
+
+    def fit(variable: Any, value: Any, *_: Any, **__: Any) -> None:
+        stored = getattr(value, "dtype", None)
+        if threading.get_ident() != thread or stored is None:
+            return
+        name, wanted = str(getattr(stored, "name", stored)), str(variable.dtype)
+        if name != wanted:
+            refused.append(f"its weights for {variable.path!r} are {name}, which takes {wanted}")
+            raise InputError(refused[-1])
+
+    with _LOADING, _first(keras.Variable, "assign", fit):
+        yield refused
+
+
+@contextlib.contextmanager
+def at_most(outputs: int) -> Iterator[None]:
+    """Refuse networks with more outputs of layers than `outputs`, while they are made.
+
+    Raises:
+        TooDeepError: In this thread.
+    """
+    thread, made = threading.get_ident(), 0
+
+    def count(*_: Any, **__: Any) -> None:
+        nonlocal made
+        if threading.get_ident() == thread:
+            made += 1
+            if made > outputs:
+                raise TooDeepError(f"The network has more than {outputs:,} layers: take fewer.")
+
+    with _LOADING, _first(keras.KerasTensor, "__init__", count):
+        yield
 
 
 @contextlib.contextmanager
@@ -77,6 +132,10 @@ def _variable_bytes(
 ) -> int:
     if shape is None:
         shape = tuple(getattr(initializer, "shape", ()))
+    return _bytes(shape, dtype)
+
+
+def _bytes(shape: Any, dtype: Any) -> int:
     bits = re.search(r"\d+", str(dtype or keras.config.floatx()))
     return _elements(shape) * (int(bits[0]) if bits else 32) // 8
 

@@ -1,4 +1,8 @@
-"""Files that are replaced in one step, or not at all; and directories with one writer."""
+"""Files that are replaced in one step, or not at all; and directories with one writer.
+
+Directories come from others, too: nothing is written through a link in them, and nothing is read
+from a pipe, on which a program waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,77 @@ import json
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from kcnn.errors import InputError
+from kcnn.terminal import printable
 
 #: What file systems say that have no locks: there, nothing keeps a second writer away.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
+#: What they say when there is no more room: on the disk, for the user, in one file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+#: `recipe.json` with the names of 100,000 classes has a tenth of that.
+_LARGEST_TEXT = 64 * 2**20
+_MOST_VALUES = 2**21
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A file, opened to be read; what is not one is not waited for.
+
+    Raises:
+        InputError: A folder, a pipe, a socket or a device.
+        OSError: It is not there, or may not be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+            raise InputError(f"{str(path)!r} is no regular file but {kind}.")
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def create(path: Path) -> IO[bytes]:
+    """A new file, opened to be written, in the place of whatever had its name.
+
+    A link of that name goes; what it leads to stays as it is.
+    """
+    path.unlink(missing_ok=True)
+    return path.open("xb")
+
+
+def without_links(path: str, flags: int) -> int:
+    """An opener for `open`: of the file of that name itself, and never waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def refuse_links(directory: Path) -> None:
+    """Refuse a directory in which links would lead what is written, or removed, elsewhere.
+
+    Raises:
+        InputError: With the first link.
+        OSError: A folder in it cannot be read.
+    """
+    folders = [directory]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise InputError(
+                        f"{entry.path!r} is a link to {os.readlink(entry.path)!r}: kcnn writes "
+                        f"into {str(directory)!r}, and follows no links there. Remove it, or put "
+                        f"what it leads to in its place."
+                    )
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
 
 
 def check_space(path: Path, size: int) -> None:
@@ -25,16 +92,25 @@ def check_space(path: Path, size: int) -> None:
     HDF5, in which Keras keeps weights, crashes the process when the disk fills up under it.
 
     Raises:
-        OSError: ENOSPC, with the space that is needed and the space there is.
+        OSError: ENOSPC, with the space that is needed and the space there is; EDQUOT.
     """
     free = shutil.disk_usage(path.parent).free
     needed = size + 256 * 1024  # headers and names
+    text = f"to write {needed / 1e6:.1f} MB"
     if free < needed:
-        raise OSError(
-            errno.ENOSPC,
-            f"No space left to write {needed / 1e6:.1f} MB ({free / 1e6:.1f} MB are free)",
-            str(path),
-        )
+        text = f"No space left {text} ({free / 1e6:.1f} MB are free)"
+        raise OSError(errno.ENOSPC, text, str(path))
+    probe = path.with_name(f".space-{path.name}")
+    try:
+        with create(probe) as file:  # a quota shows when space is taken only
+            os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        if error.errno not in _FULL:
+            return  # what else is wrong, writing says better
+        raise OSError(error.errno, f"{error.strerror}, {text}", str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def beside(path: Path) -> Path:
@@ -56,7 +132,7 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         OSError: It cannot be written; what was there before stays.
     """
     try:
-        with beside(path).open("wb") as file:
+        with create(beside(path)) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -86,7 +162,7 @@ class Lock:
         directory: It must exist.
 
     Raises:
-        InputError: Another process holds it; with its number and machine.
+        InputError: Another process holds it; with its number and machine. A link is in it.
         OSError: The file cannot be written.
     """
 
@@ -98,7 +174,9 @@ class Lock:
         self._descriptor: int | None = descriptor
         try:
             self._take(directory, descriptor)
-            self._owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            refuse_links(directory)
+            with create(self._owner) as file:
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except BaseException:
             os.close(descriptor)
             raise
@@ -116,9 +194,7 @@ class Lock:
                 raise
 
     def _holder(self) -> str:
-        with contextlib.suppress(OSError):
-            return self._owner.read_text().strip() or "another process"
-        return "another process"
+        return owner(self._owner) or "another process"
 
     def release(self) -> None:
         """Let go of it, and take the file away."""
@@ -134,19 +210,53 @@ class Lock:
         self.release()
 
 
+def check_values(text: bytes, most: int) -> None:
+    """Refuse a JSON text of more values than `most`: a short one can make a lot of objects.
+
+    Commas and brackets in strings count, too.
+
+    Raises:
+        ValueError: With how many there are, at most.
+    """
+    if (count := sum(map(text.count, (b",", b"[", b"{")))) > most:
+        raise ValueError(f"it declares {count:,} values, and {most:,} are allowed")
+
+
+def owner(path: Path) -> str | None:
+    """Who holds a lock, by its file: `process 7 on host`."""
+    try:
+        with open_regular(path) as file:
+            return printable(file.read(300).decode(errors="replace").strip()) or None
+    except (OSError, InputError):
+        return None
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write plain data as a JSON file, in one step: a reader sees all of it, or what was there."""
+    """Write plain data as a JSON file, in one step: a reader sees all of it, or what was there.
+
+    Bytes of a file's name that are no UTF-8 are escapes there (`\\udcff`), and come back so.
+    """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    replace(path, lambda file: file.write(text.encode()))
+    data = text.encode(errors="backslashreplace")  # as JSON writes a lone surrogate
+    replace(path, lambda file: file.write(data))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file of a run.
+    """The content of a JSON file: an object.
 
     Raises:
-        InputError: It is damaged.
+        InputError: It is damaged, or no file.
+        OSError: It is not there, or may not be read.
     """
+    with open_regular(path) as file:
+        text = file.read(_LARGEST_TEXT + 1)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        if len(text) > _LARGEST_TEXT:
+            raise ValueError(f"it has more than {_LARGEST_TEXT:,} bytes")
+        check_values(text, _MOST_VALUES)
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is damaged: {error}") from error
+    return content

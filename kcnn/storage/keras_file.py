@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
-import re
 import struct
 import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kcnn.errors import InputError
-from kcnn.storage.refusals import AGAIN, ALLOWED, BARE, CODE, MADE_UP, PICKLE, brief, refusing
+from kcnn.storage.config import check_config
+from kcnn.storage.refusals import AGAIN, ALLOWED, BARE, MADE_UP, PICKLE, brief, refusing
 
 if TYPE_CHECKING:
     import h5py
@@ -21,12 +20,10 @@ _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json
 
 #: `config.json` of a network with hundreds of layers has less than 1 MiB; vocabularies more.
 _LARGEST_CONFIG = 64 * 2**20
-#: Numbers up to here are harmless in a network, as sizes and in loops.
-_HARMLESS = 2**24
-#: Numbers of any size are harmless under these names.
-_ANY_SIZE = re.compile(r"seed|salt|value|scale|steps?$|iterations|max_tokens|(^|_)id$")
-#: NumPy would also take <U1000000000, a letter in 4 GB.
-_DTYPE = re.compile(r"bool|string|b?float\d+\w*|u?int\d+|complex\d+")
+#: Parts of an archive: three, and a vocabulary for each layer that has one.
+_MOST_PARTS = 10_000
+#: Groups and weights in an HDF5 file: a few for each layer, and its optimiser's.
+_MOST_GROUPS = 200_000
 
 
 def check_archive(file: BinaryIO) -> int:
@@ -34,6 +31,8 @@ def check_archive(file: BinaryIO) -> int:
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        if len(members) > _MOST_PARTS:
+            raise InputError(f"it has {len(members):,} parts. {MADE_UP}")
         _check_names([member.filename for member in members])
         packed = [m for m in members if m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1]
         if packed:
@@ -51,7 +50,11 @@ def check_archive(file: BinaryIO) -> int:
         if damaged is not None:
             raise InputError(f"the checksum of {brief(damaged)!r} in it is wrong. {AGAIN}")
         stored = _stored_bytes(_Member(file, archive.getinfo(_WEIGHTS)))
-        _check_config(archive, stored)
+        config = archive.getinfo(_CONFIG)
+        if config.file_size > _LARGEST_CONFIG:
+            raise InputError(f"its {_CONFIG} has {config.file_size:,} bytes. {MADE_UP}")
+        with refusing(f"its {_CONFIG} is damaged. {AGAIN}"):
+            check_config(archive.read(_CONFIG), stored)
     return stored
 
 
@@ -104,31 +107,40 @@ class _Member(io.RawIOBase):
         return len(data)
 
 
-def _stored_bytes(member: _Member) -> int:
+def check_weights(file: BinaryIO) -> None:
+    """Refuse a file of bare weights, `.weights.h5`, that Keras does not write.
+
+    Raises:
+        InputError: It is damaged, has links, or declares what it does not hold.
+    """
+    _stored_bytes(file, "the file")
+
+
+def _stored_bytes(member: Any, name: str = f"its {_WEIGHTS}") -> int:
     """Bytes of all weights in an HDF5 file; refused unless every one is there, and once."""
     import h5py
 
     size, total, seen = member.seek(0, os.SEEK_END), 0, set()
-    with refusing(f"its {_WEIGHTS} is damaged. {AGAIN}"), h5py.File(member, "r") as root:
+    with refusing(f"{name} is damaged. {AGAIN}"), h5py.File(member, "r") as root:
         groups = [root]
         while groups:
             group = groups.pop()
             for key in group:
                 if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                    raise InputError(f"its {_WEIGHTS} has links. {ALLOWED}")
+                    raise InputError(f"{name} has links. {ALLOWED}")
                 item = group[key]
                 address = h5py.h5o.get_info(item.id).addr
                 if address in seen:  # a second way makes more of it than there is
-                    raise InputError(f"its {_WEIGHTS} has links. {ALLOWED}")
+                    raise InputError(f"{name} has links. {ALLOWED}")
                 seen.add(address)
+                if len(seen) > _MOST_GROUPS:
+                    raise InputError(f"{name} has more than {_MOST_GROUPS:,} parts. {MADE_UP}")
                 if isinstance(item, h5py.Group):
                     groups.append(item)
                 else:
                     total += _dataset_bytes(item)
     if total > size:
-        raise InputError(
-            f"its weights declare {total:,} bytes, but {_WEIGHTS} has {size:,}. {MADE_UP}"
-        )
+        raise InputError(f"its weights declare {total:,} bytes, but {name} has {size:,}. {MADE_UP}")
     return total
 
 
@@ -144,53 +156,3 @@ def _dataset_bytes(dataset: h5py.Dataset) -> int:
             f"the file, or not as they are. Keras saves every weight in full. {MADE_UP}"
         )
     return declared
-
-
-def _check_config(archive: zipfile.ZipFile, stored: int) -> None:
-    """Refuse a network with code in it, or with numbers that its weights do not bear out."""
-    size = archive.getinfo(_CONFIG).file_size
-    if size > _LARGEST_CONFIG:
-        raise InputError(f"its {_CONFIG} has {size:,} bytes. {MADE_UP}")
-    with refusing(f"its {_CONFIG} is damaged. {AGAIN}"):
-        nodes = [json.loads(archive.read(_CONFIG))]
-        if not isinstance(nodes[0], dict):
-            raise TypeError(f"a {type(nodes[0]).__name__} instead of a network")
-        while nodes:
-            node = nodes.pop()
-            if isinstance(node, dict):
-                _check_node(node, stored)
-                nodes += node.values()
-            elif isinstance(node, list):
-                nodes += node
-
-
-def _check_node(node: dict[str, Any], stored: int) -> None:
-    if "class_name" not in node:
-        return  # no object, but arguments of one
-    kind, config = node["class_name"], node.get("config")
-    described = config if isinstance(config, dict) else {}
-    if kind == "__lambda__":
-        raise InputError(CODE)
-    if kind in ("__numpy__", "__tensor__") and not _DTYPE.fullmatch(str(described.get("dtype"))):
-        raise InputError(f"it has an array of {brief(described.get('dtype'), 80)!r}. {MADE_UP}")
-    if isinstance(config, dict) and str(node.get("module", "keras")).split(".")[0] == "keras":
-        for key, value in config.items():
-            large = isinstance(value, int) and value > max(stored, _HARMLESS)
-            if large and not _ANY_SIZE.search(key):
-                raise InputError(
-                    f"its {brief(kind, 80)} declares {brief(key, 80)}={value:,}, but the file "
-                    f"holds {stored:,} bytes of weights. {MADE_UP}"
-                )
-    for call in node.get("inbound_nodes") or []:
-        # Keras records calls on symbolic tensors only; others would compute here and now.
-        if not call or (isinstance(call, dict) and not _symbolic(call)):
-            raise InputError(f"its {brief(kind, 80)} is called on no input. {AGAIN}")
-
-
-def _symbolic(call: Any) -> bool:
-    """Whether a symbolic tensor is among the arguments of a call."""
-    if isinstance(call, dict):
-        if "class_name" in call:
-            return call["class_name"] == "__keras_tensor__"
-        call = list(call.values())
-    return isinstance(call, list) and any(map(_symbolic, call))

@@ -6,8 +6,10 @@ every weight in full. That is demanded here, so that no part can be larger than 
 
 - no compressed or overlapping member, every checksum right before HDF5 (C code) reads a byte;
 - no weight that is not wholly in the file, none that is counted twice;
-- no variable made beyond a few times the weights that the file holds, whatever the network asks;
-- no code: neither Python functions in the file nor Keras' unsafe mode.
+- no variable made beyond a few times the weights that the file holds, whatever the network asks,
+  and no layer that would give more for one image than the memory that is free;
+- no code: neither Python functions in the file, nor names of functions that are no part of a
+  network, nor Keras' unsafe mode.
 
 What is left to trust: HDF5's own parser, and the classes that the caller has registered.
 Checked on Keras 3.15.1 and h5py 3.14.
@@ -21,9 +23,10 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from kcnn.devices.memory import free_memory
 from kcnn.errors import InputError
 from kcnn.startup import keras
-from kcnn.storage.budget import budget
+from kcnn.storage.budget import budget, same_types
 from kcnn.storage.keras_file import check_archive
 from kcnn.storage.refusals import (
     AGAIN,
@@ -159,18 +162,18 @@ def _check_signature(file: BinaryIO) -> None:
 
 def _build(path: str | os.PathLike[str], stored: int) -> keras.Model:
     """Let Keras load a file that was checked, within `_COPIES` times the weights it holds."""
-    with budget(_COPIES * stored + _UNSAVED) as refused:
+    limits = budget(_COPIES * stored + _UNSAVED, free_memory())
+    with same_types() as converted, limits as refused:
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:
-            if not refused:
+            if not (refused or converted):
                 raise _refusal(error) from error
             model = None
+    if converted:
+        raise InputError(f"{converted[0]}. {MADE_UP}")
     if refused:
-        raise InputError(
-            f"its network needs {refused[0]:,} bytes for variables, but the file holds "
-            f"{stored:,} bytes of weights. {MADE_UP}"
-        )
+        raise InputError(f"its network needs {refused[0]}. {MADE_UP}")
     if not isinstance(model, keras.Model):
         raise InputError(f"it holds a {type(model).__name__}, not a model. {ALLOWED}")
     return model

@@ -22,7 +22,7 @@ from kcnn.data.sets.classes import of_stream
 from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
 from kcnn.figures import Figure
-from kcnn.graph.forward import forward, progress
+from kcnn.graph.forward import forward, progress, refuse_not_finite
 from kcnn.graph.outputs import ending, gives_logits, meaning
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
@@ -173,6 +173,7 @@ class Classification:
         confusion = np.zeros((0, 0), dtype="int64")
         for images, labels in progress(batches, "evaluating", count, console):
             outputs = run(images)
+            refuse_not_finite(model, outputs)
             predicted = probabilities(outputs, self._logits(model, outputs))
             truth = _columns(labels.numpy())
             if not confusion.size:
@@ -192,7 +193,12 @@ class Classification:
         self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
     ) -> list[Prediction]:
         """The probability of each class, for each image."""
+        refuse_not_finite(model, outputs)
         rows = probabilities(outputs, self._logits(model, outputs))
+        if rows.shape[1] != len(class_names):
+            raise InputError(
+                f"{model.name} tells {rows.shape[1]} classes apart; {len(class_names)} have names."
+            )
         return [_prediction(path, row, class_names) for path, row in zip(paths, rows, strict=True)]
 
     def lines(self, predictions: Sequence[Prediction], top: int) -> list[Text]:

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kcnn.tasks.task import Evaluation, Task
+from kcnn.terminal import printable, styled
 
 
 def print_evaluation(
     console: Console, task: Task, evaluation: Evaluation, class_names: Sequence[str]
 ) -> None:
     """The task's figures on a line, and its tables."""
-    parts = [
-        f"test {figure.label} [bold green]{figure.text(evaluation.figures[figure.name])}[/]"
-        for figure in task.figures
-    ]
-    loss, images = f"loss {evaluation.loss:.4f}", f"{evaluation.images:,} images"
-    console.print(", ".join([*parts, loss, images]))
+    parts: list[str | tuple[str, str]] = []
+    for figure in task.figures:
+        value = figure.text(evaluation.figures[figure.name])
+        parts += [f"test {figure.label} ", (value, "bold green"), ", "]
+    console.print(styled(*parts, f"loss {evaluation.loss:.4f}, {evaluation.images:,} images"))
     for table in task.tables(evaluation.details(class_names)):
         console.print(table)
 
@@ -44,17 +45,18 @@ def bars(shares: Mapping[str, float | None], title: str, most: int = 20) -> Tabl
     table.add_column(justify="right")
     table.add_column(style="green", no_wrap=True)
     for name, value in known.items():
-        table.add_row(name, f"{value:.1%}", "█" * round(40 * value))
+        table.add_row(styled(printable(name)), f"{value:.1%}", "█" * round(40 * value))
     return table
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[Text]:
     """Rows of cells below each other; the second column stands out."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
     lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        line = Text("  ".join(cells).rstrip())
-        line.stylize("bold green", widths[0] + 2, widths[0] + 2 + widths[1])
+    for row in shown:
+        cells = [c + " " * (width - cell_len(c)) for c, width in zip(row, widths, strict=True)]
+        line, second = Text("  ".join(cells).rstrip()), len(cells[0]) + 2
+        line.stylize("bold green", second, second + len(cells[1]))
         lines.append(line)
     return lines

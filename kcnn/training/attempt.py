@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kcnn.callbacks import ExactCheckpoint
+from kcnn.devices.memory import is_exhausted
 from kcnn.errors import NonFiniteError
 from kcnn.startup import keras, tf
 from kcnn.training import diagnosis
@@ -57,8 +58,10 @@ class Attempt:
                         checkpoint.initial_epoch, checkpoint.initial_batch, checkpoint.restore
                     ),
                 )
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise diagnosis.out_of_memory(model, setup.recipe) from error
+        except (tf.errors.OpError, MemoryError) as error:
+            if is_exhausted(error):
+                raise diagnosis.out_of_memory(model, setup.recipe) from error
+            raise
         finally:  # an exception does not reach callbacks
             self.watchers.progress.close()
             self.watchers.best.write()

@@ -83,15 +83,16 @@ def save(
     save_model: bool,
     warn: Callable[[str], None],
 ) -> None:
-    """Write models, test figures and result; the run is complete then."""
+    """Write models, figures of the kept weights, and result; the run is complete then."""
     if save_model:
         _save_models(directory, attempt, model)
     try:
-        for figure in task.figures:
-            if (value := result[f"test_{figure.name}"]) is not None:
-                write_scalar(directory.path, f"test_{figure.name}", value)
+        for part in ("validation", "test"):
+            for figure in ranking(task):
+                if (value := result[f"{part}_{figure.name}"]) is not None:
+                    write_scalar(directory.path, f"kept/{part}_{figure.name}", value)
     except (OSError, tf.errors.OpError) as error:
-        warn(f"TensorBoard does not get the test figures ({error}).")
+        warn(f"TensorBoard does not get the figures of the kept weights ({error}).")
     directory.write_result(dict(result))
 
 

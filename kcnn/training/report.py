@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from kcnn.callbacks.records.tensorboard import markdown
 from kcnn.devices.names import device_name
 from kcnn.graph.cost import cost
 from kcnn.graph.modes import unsettled
@@ -20,7 +22,7 @@ from kcnn.tasks.plan import Plan
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import SHUFFLED
 from kcnn.tasks.task import Task, ranking
-from kcnn.terminal import shape_text, si
+from kcnn.terminal import command, shape_text, si, styled
 from kcnn.training.setup import Setup
 
 
@@ -68,7 +70,8 @@ def changed_versions(console: Console, recorded: Mapping[str, Any]) -> None:
     changed = [f"{n} {before[n]} → {now[n]}" for n in now if before.get(n) not in (None, now[n])]
     if changed:
         console.print(
-            f"[yellow]The bits may differ from those of an uninterrupted run: {', '.join(changed)}."
+            f"The bits may differ from those of an uninterrupted run: {', '.join(changed)}.",
+            style="yellow",
         )
 
 
@@ -99,18 +102,18 @@ def results(console: Console, task: Task, result: Mapping[str, Any], directory: 
     for own in task.tables(_details(result)):
         console.print(own)
         console.print()
-    console.print(f"Look inside:  tensorboard --logdir {directory.parent}")
+    look = command("tensorboard", "--logdir", directory.parent)
+    console.print(f"Look inside:  {look}", soft_wrap=True)
 
 
-def _figures(task: Task, result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _figures(task: Task, result: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
     for figure in ranking(task):
         if (value := result[f"test_{figure.name}"]) is not None:
-            text = figure.text(value)
-            first = figure is task.figures[0]
-            yield f"test {figure.label}", f"[bold green]{text}[/]" if first else text
+            style = "bold green" if figure is task.figures[0] else ""
+            yield f"test {figure.label}", styled((figure.text(value), style))
     for figure in task.figures:
         value = result[f"validation_{figure.name}"]
-        yield f"validation {figure.label}", figure.text(value)
+        yield f"validation {figure.label}", styled(figure.text(value))
 
 
 def _details(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +133,8 @@ def model_markdown(model: keras.Model) -> str:
     counts = cost(model)
     lines = ["| layer | kind | output | parameters | MACs |", "|---|---|---|--:|--:|"]
     lines += [
-        f"| {row.name} | {row.kind} | {shape_text(row.output_shape)} | {row.parameters:,} "
+        f"| {markdown(row.name)} | {markdown(row.kind)} | {shape_text(row.output_shape)} "
+        f"| {row.parameters:,} "
         f"| {row.macs:,} |"
         for row in counts.layers
     ]
@@ -184,4 +188,4 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|")
+    return "" if value is None else markdown(str(value))

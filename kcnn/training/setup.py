@@ -14,6 +14,7 @@ from kcnn import terminal
 from kcnn.data import Data, Feed, feed_batches, load_data, preflight
 from kcnn.data.batches.targets import Targets
 from kcnn.devices import precision
+from kcnn.devices.memory import memory
 from kcnn.errors import InputError
 from kcnn.graph.photographs import with_fitting
 from kcnn.models import registry
@@ -21,10 +22,11 @@ from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.families import OTHERS
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
-from kcnn.tasks.plan import Plan, as_functional, own_plan, plan
+from kcnn.tasks.plan import Plan, as_functional, known_card, own_plan, plan
 from kcnn.tasks.problem import Problem, Size
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task, find
+from kcnn.terminal import memory_text, shape_text
 from kcnn.training.loop.steps import even, per_execution
 from kcnn.training.network import build_network
 
@@ -133,6 +135,7 @@ def decide(
         assert entry is not None
         outputs = task.outputs(problem)
         decided = plan(task, entry, resolved, problem, outputs)
+        _refuse_too_large(entry, resolved, decided, outputs)
     _fill_cache(resolved, problem, decided, console)
     policy, why = precision.resolve(recipe.precision, decided.macs, _policy_of(model))
     fused = recipe.steps_per_execution or per_execution(decided.macs, resolved.batch_size)
@@ -189,6 +192,21 @@ def _resolved(
     family = OTHERS if entry is None else entry.family
     images, shape = problem.sizes["train"], problem.image_shape
     return resolve(recipe, family=family, images=images, image_shape=shape)
+
+
+def _refuse_too_large(
+    entry: registry.Entry, recipe: ResolvedRecipe, plan: Plan, outputs: int
+) -> None:
+    """Refuse a network of which the machine cannot train a single image."""
+    needed = known_card(entry, recipe, plan.input_shape, outputs).cost.training_memory(
+        1, recipe.slots
+    )
+    if needed > (there := memory()):
+        raise InputError(
+            f"{entry.name} at {shape_text(plan.input_shape)} takes about {memory_text(needed)} to "
+            f"train a single image, and there are {memory_text(there)}. Take smaller images, or a "
+            f"smaller network."
+        )
 
 
 def _without_counter(model: keras.Model) -> str:

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from kcnn import terminal
 from kcnn.recipes.recipe import OnNan, Recipe
+from kcnn.recipes.trust import Trust
 from kcnn.runs import resuming
-from kcnn.runs.directory import Run, RunDirectory, load_run, task_of
+from kcnn.runs.directory import Run, RunDirectory, check_code, load_run, task_of
 from kcnn.startup import keras, need_tensorflow
 from kcnn.storage import files
 from kcnn.tasks.problem import description
@@ -66,12 +65,16 @@ def train(
     """
     need_tensorflow("kcnn.train")
     recipe = recipe or Recipe()
-    console = terminal.console() if verbose else Console(quiet=True)
+    console = terminal.console(quiet=not verbose)
     setup = decide(recipe, model=model, data=data, task=task, console=console)
     directory = RunDirectory.create(setup.recipe, setup.problem.name, setup.title)
     trainer = Trainer(setup, directory, console, callbacks, save_model)
-    with files.Lock(directory.path), _precision(setup.recipe):
-        return trainer.run(lambda: _record(directory, setup))
+    try:
+        with files.Lock(directory.path), _precision(setup.recipe):
+            return trainer.run(lambda: _record(directory, setup))
+    except BaseException:
+        directory.remove_unless_begun()
+        raise
 
 
 def resume(
@@ -84,6 +87,8 @@ def resume(
     task: str | Task | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_model: bool = True,
+    trust: Trust = None,
+    cache: str | None = None,
     verbose: bool = True,
 ) -> Run:
     """Go on with a run that was ended, to the same bits as if it never had been.
@@ -101,27 +106,36 @@ def resume(
         task: As `train`; by default the run's.
         callbacks: Those of the run.
         save_model: As `train`.
+        trust: The Python file or module of the run's network, where the recipe names one: its
+            code runs then.
+        cache: As in a recipe. A folder that the run's own recipe names is not written to.
         verbose: Show header, progress and results on standard output.
 
     Raises:
-        InputError: No run; one that another process is writing; other data, or another model or
-            batch size than the run's, with all differences. Nothing is touched then.
+        InputError: No run; a network whose code is not trusted; one that another process is
+            writing; other data, or another model or batch size than the run's, with all
+            differences. Nothing is touched then.
         NonFiniteError, OutOfMemoryError, KeyboardInterrupt, SystemExit, OSError: As `train`.
     """
     need_tensorflow("kcnn.resume")
     path = Path(directory)
     recipe, recorded = resuming.recorded(path)
-    console = terminal.console() if verbose else Console(quiet=True)
+    console = terminal.console(quiet=not verbose)
+    finished = (path / "result.json").is_file()
+    if finished and epochs in (None, recipe.epochs):  # also where nothing can be written
+        console.print(f"{path} is finished; --epochs above {recipe.epochs} extends it.")
+        return load_run(path, task=task, trust=trust)
     with files.Lock(path):
         finished = (path / "result.json").is_file()
-        if finished and epochs in (None, recipe.epochs):
-            console.print(f"{path} is finished; --epochs above {recipe.epochs} extends it.")
-            return load_run(path, task=task)
         resuming.refuse_missing(path, recipe, recorded, model, data)
+        if model is None:
+            check_code(recipe.model, trust)
         extended = resuming.extended(path, recipe, epochs)
         nan: OnNan = on_nan or recipe.on_nan
-        wanted = dataclasses.replace(recipe, epochs=extended, on_nan=nan)
-        task = task_of(recorded, task)
+        wanted = dataclasses.replace(recipe, epochs=extended, on_nan=nan, cache=cache)
+        if cache is None and recipe.cache is not None:
+            console.print(f"Without the cache {recipe.cache!r}: --cache uses one again.")
+        task = task_of(recorded, task, trust)
         setup = decide(wanted, model=model, data=data, task=task, console=console)
         setup = _as_recorded(setup, recorded["data"]["fingerprint"])
         resuming.refuse_other_data(path, recorded["data"], setup.problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from rich.console import Console
 
 from kcnn import startup
 from kcnn.callbacks import ExactCheckpoint
+from kcnn.callbacks.checkpoint import signals
 from kcnn.errors import NonFiniteError
-from kcnn.runs.directory import Run, RunDirectory
+from kcnn.runs.directory import Run, RunDirectory, resume_command
 from kcnn.startup import keras
 from kcnn.tasks.problem import description
+from kcnn.terminal import styled
 from kcnn.training import report
 from kcnn.training.attempt import Attempt, begun
 from kcnn.training.explanation import explain
@@ -46,7 +47,7 @@ class Trainer:
     @property
     def resume_command(self) -> str:
         """What goes on with the run."""
-        return f"kcnn resume {shlex.quote(str(self.directory.path))}"
+        return resume_command(self.directory.path, self.setup.recipe.model)
 
     def run(self, begin: Callable[[], None]) -> Run:
         """Train, choose, test, save, report.
@@ -54,8 +55,10 @@ class Trainer:
         Args:
             begin: Called when nothing can be refused any more, before anything is written.
         """
-        with startup.many_networks():
-            return self._finished(self._trained(begin))
+        with startup.many_networks(), self._resumable(), signals.raised():
+            attempt = self._trained(begin)
+            with _marked(attempt):
+                return self._finished(attempt)
 
     def _finished(self, attempt: Attempt) -> Run:
         setup = self.setup
@@ -93,7 +96,7 @@ class Trainer:
                 begin()
                 self._header(attempt)
             try:
-                with self._resumable():
+                with _marked(attempt):
                     attempt.fit()
                 return attempt
             except NonFiniteError as error:
@@ -116,9 +119,7 @@ class Trainer:
         engine = begun(self.setup, checkpoint.step)
         rate.begin(engine.update)
         best = self.directory.best_weights if self.save_model else None
-        watchers = Watchers.of(
-            self.setup, self.directory, self.console, engine.model, best, self.callbacks
-        )
+        watchers = Watchers.of(self.setup, self.directory, self.console, engine.model, best)
         checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
         return Attempt(self.setup, checkpoint, engine, watchers)
 
@@ -133,7 +134,7 @@ class Trainer:
         )
 
     def _warn(self, message: str) -> None:
-        self.console.print(f"[yellow]{message}[/]")
+        self.console.print(message, style="yellow")
 
     @contextmanager
     def _resumable(self) -> Iterator[None]:
@@ -141,5 +142,23 @@ class Trainer:
         try:
             yield
         except (KeyboardInterrupt, SystemExit, OSError, MemoryError):
-            self.console.print(f"[yellow]Stopped. Go on with:[/]  {self.resume_command}")
+            if not self.directory.path.is_dir():
+                gone = f"The run's folder is not there any more: {self.directory.path}"
+                self.console.print(gone, style="yellow", soft_wrap=True)
+                raise
+            if not self.directory.is_begun:
+                raise
+            line = styled(("Stopped. Go on with:", "yellow"), f"  {self.resume_command}")
+            self.console.print(line, soft_wrap=True)
             raise
+
+
+@contextmanager
+def _marked(attempt: Attempt) -> Iterator[None]:
+    """Let TensorBoard show how a training ended that does not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+        attempt.watchers.mark("stopped" if stopped else "failed")
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from kcnn.callbacks import (
     Tolerant,
 )
 from kcnn.callbacks.averaging.refusals import refuse_keepers
+from kcnn.callbacks.records.hparams import Status
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.training import report
@@ -37,6 +39,7 @@ class Watchers:
     meter: Meter
     progress: Progress
     swa: StochasticWeightAveraging | None
+    board: TensorBoard
     recorders: Callbacks
     averages: Callbacks  #: put the raw weights back when all have seen the average
 
@@ -48,7 +51,6 @@ class Watchers:
         console: Console,
         model: keras.Model,
         best: Path | None,
-        others: Sequence[keras.callbacks.Callback] = (),
     ) -> Watchers:
         """Those that the recipe asks for.
 
@@ -58,25 +60,30 @@ class Watchers:
             console: What is shown goes there.
             model: That is trained.
             best: The file of the best weights; None keeps them in memory alone.
-            others: Of the user's own. Where one of them has a true `writes_hparams`, the row of
-                TensorBoard's HParams tab is its affair.
         """
         task, sizes = setup.task, setup.problem.sizes
         progress = Progress(console, task.figures)
         kept = BestWeights(best, sizes["validation"], task.figures[0])
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
+        board = _board(setup, directory, model)
         return cls(
             best=kept,
             meter=Meter(sizes["train"]),
             progress=progress,
             swa=_averaging(setup),
+            board=board,
             recorders=[
-                *_recorders(setup, directory, console, model, others),
+                *_recorders(board, directory, console),
                 progress,
                 *_stopping(setup),
             ],
             averages=[EvaluateEMA()] if setup.recipe.ema is not None else [],
         )
+
+    def mark(self, status: Status) -> None:
+        """Put an end on the row in TensorBoard's HParams tab, as far as it can be written."""
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            self.board.end(status)
 
     def in_order(
         self, rate: keras.callbacks.Callback, callbacks: Sequence[keras.callbacks.Callback]
@@ -109,31 +116,26 @@ def _averaging(setup: Setup) -> StochasticWeightAveraging | None:
     )
 
 
-def _recorders(
-    setup: Setup,
-    directory: RunDirectory,
-    console: Console,
-    model: keras.Model,
-    others: Sequence[keras.callbacks.Callback],
-) -> Callbacks:
+def _board(setup: Setup, directory: RunDirectory, model: keras.Model) -> TensorBoard:
+    texts = {
+        "recipe": report.recipe_markdown(setup.recipe),
+        "model": report.model_markdown(model),
+    }
+    return TensorBoard(
+        directory.path,
+        texts=texts,
+        hparams=report.hparams(setup.recipe),
+        histogram_freq=int(setup.recipe.histograms),
+    )
+
+
+def _recorders(board: TensorBoard, directory: RunDirectory, console: Console) -> Callbacks:
     """Logs, whose loss ends no training."""
 
     def warn(message: str) -> None:
-        console.print(f"[yellow]{message}[/]")
+        console.print(message, style="yellow")
 
-    recipe = setup.recipe
-    row_is_written = any(getattr(other, "writes_hparams", False) for other in others)
     tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
-    board = TensorBoard(
-        directory.path,
-        texts={
-            "recipe": report.recipe_markdown(recipe),
-            "model": report.model_markdown(model),
-        },
-        hparams=None if row_is_written else report.hparams(recipe),
-        figures=setup.task.figures,
-        histogram_freq=int(recipe.histograms),
-    )
     return [tolerant(board), tolerant(MetricsTable(directory.metrics))]
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from kcnn.tuning.hypermodel import hypermodel as hypermodel
     from kcnn.tuning.options import Options as Options
     from kcnn.tuning.overrides import space_of as space_of
+    from kcnn.tuning.records import Found as Found
     from kcnn.tuning.script import script as script
-    from kcnn.tuning.search import Found as Found
     from kcnn.tuning.search import tune as tune
     from kcnn.tuning.space import Space as Space
 
@@ -21,7 +21,7 @@ from kcnn.startup import on_first_use
 #: name: the module that defines it
 _HOME = {
     "Choice": "kcnn.recipes.domains",
-    "Found": "kcnn.tuning.search",
+    "Found": "kcnn.tuning.records",
     "Options": "kcnn.tuning.options",
     "Range": "kcnn.recipes.domains",
     "Space": "kcnn.tuning.space",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-from kcnn.devices.memory import memory
-from kcnn.errors import InputError
+from kcnn.devices.memory import spare
+from kcnn.errors import InputError, TooDeepError
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
+from kcnn.recipes.domains import Range
 from kcnn.recipes.recipe import Recipe
 from kcnn.tasks.plan import known_card, plan
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.task import Task
+from kcnn.tuning.space import Space, as_recipe
 
-_SHARE = 0.9  # of the memory; the framework takes the rest
+#: Of the memory: estimates leave out what the framework takes, and what kernels work with.
+_SHARE = 0.8
 
 
 class Feasibility:
@@ -22,12 +25,12 @@ class Feasibility:
     Args:
         task: That all trials solve.
         problem: What all trials are trained on.
-        limit: Bytes that a training may take; None: what the device has.
+        limit: Bytes that a training may take; None: what is free on the device.
     """
 
     def __init__(self, task: Task, problem: Problem, limit: int | None = None) -> None:
         self.task, self.problem = task, problem
-        self.memory = memory() if limit is None else limit
+        self.memory = spare() if limit is None else limit
 
     def resolved(self, recipe: Recipe) -> ResolvedRecipe:
         """The recipe without open fields.
@@ -45,6 +48,24 @@ class Feasibility:
             image_shape=problem.image_shape,
         )
 
+    def refuse_depths(self, base: Recipe, space: Space) -> None:
+        """Refuse rows that reach networks of which nobody could count the layers.
+
+        Raises:
+            InputError: With the row.
+        """
+        entry, outputs = registry.lookup(base.model), self.task.outputs(self.problem)
+        for name, row in space.searched.items():
+            if not isinstance(row, Range) or not row.whole or name not in entry.options:
+                continue
+            try:
+                recipe = self.resolved(as_recipe({name: row.high}, base))
+                plan(self.task, entry, recipe, self.problem, outputs)
+            except TooDeepError as error:
+                raise InputError(f"The row {name}={row} of the search space: {error}") from error
+            except (InputError, OverflowError):
+                continue  # drawn, it is refused by itself
+
     def refusal(self, recipe: Recipe) -> str | None:
         """Why `recipe` cannot be trained; None where it can."""
         problem = self.problem
@@ -53,7 +74,7 @@ class Feasibility:
             entry, outputs = registry.lookup(recipe.model), self.task.outputs(problem)
             shape = plan(self.task, entry, resolved, problem, outputs).input_shape
             cost = known_card(entry, resolved, shape, outputs).cost
-        except InputError as error:
+        except (InputError, OverflowError) as error:  # numbers beyond those of shapes
             return str(error)
         needed = cost.training_memory(resolved.batch_size, resolved.slots)
         if needed > _SHARE * self.memory:

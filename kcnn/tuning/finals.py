@@ -13,9 +13,8 @@ from kcnn.figures import Figure
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run, load_run, versions
 from kcnn.storage import files
-from kcnn.tasks.task import Task, ranking
+from kcnn.tasks.task import Task
 from kcnn.training.train import resume, train
-from kcnn.tuning.dashboard import Session, write_score
 from kcnn.tuning.options import Options
 from kcnn.tuning.records import Ranking, Trial, trial_name, trial_seed
 from kcnn.tuning.space import Space, as_recipe
@@ -109,14 +108,9 @@ class Finals:
         ended = (path / "result.json").is_file()
         if ended and (path / "model.keras").is_file():
             return load_run(path, task=self.task)
-        figures = ranking(self.task)
-        session = Session(path, self.space, figures, best.values)
-        options = {"data": data, "task": self.task, "callbacks": [session], "verbose": False}
+        options = {"data": data, "task": self.task, "verbose": False}
         if (path / "recipe.json").is_file() and not ended:
-            run = resume(path, **options)
-        else:
-            set_aside(path)  # killed before its first step, or without its network
-            recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
-            run = train(recipe, **options)
-        write_score(path, {f.name: run.result[f"validation_{f.name}"] for f in figures})
-        return run
+            return resume(path, **options)
+        set_aside(path)  # killed before its first step, or without its network
+        recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
+        return train(recipe, **options)

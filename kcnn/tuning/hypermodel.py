@@ -91,7 +91,14 @@ def hypermodel(
                 kwargs.setdefault("batch_size", chosen["batch_size"])
             return model.fit(*args, **kwargs)
 
+        def __reduce__(self) -> tuple[Any, ...]:  # for pickle: a class in a function has no name
+            return _again, (model, fixed | {"space": space, "overrides": tuple(overrides)})
+
     return _HyperModel(name=model)
+
+
+def _again(model: str, arguments: Mapping[str, Any]) -> keras_tuner.HyperModel:
+    return hypermodel(model, **arguments)
 
 
 def _optimizer(model: keras.Model, chosen: Mapping[str, Any]) -> keras.optimizers.Optimizer:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kcnn.devices import memory as device
 from kcnn.errors import InputError
 from kcnn.runs.directory import versions
 from kcnn.storage import files
@@ -14,21 +15,31 @@ from kcnn.storage import files
 _NAME = "search.json"
 
 
-def check_or_write(directory: Path, identity: Mapping[str, Any]) -> None:
+def check_or_write(directory: Path, identity: Mapping[str, Any], memory: int) -> int:
     """Compare a search with the one in `directory`; write it where there is none to read.
 
     A damaged file is written anew: each trial's record holds the trial's own values, and those
     are compared, too.
+
+    Args:
+        directory: Of the search.
+        identity: What makes it the one it is.
+        memory: Bytes that a training may take now.
+
+    Returns:
+        What it may take in this search: what it could when the search began, so that the same
+        combinations are tried.
 
     Raises:
         InputError: The directory holds another search; with all differences.
     """
     ours = json.loads(json.dumps(dict(identity)))
     try:
-        theirs = json.loads((directory / _NAME).read_text(encoding="utf-8"))["search"]
-    except (OSError, ValueError, KeyError, TypeError):
-        write(directory, ours)
-        return
+        content = files.read_json(directory / _NAME)
+        theirs = content["search"]
+    except (OSError, ValueError, KeyError):
+        write(directory, ours, memory)
+        return memory
     found = list(_differences(theirs, ours, ""))
     if found:
         listed = "\n".join(f"  {line}" for line in found)
@@ -36,11 +47,13 @@ def check_or_write(directory: Path, identity: Mapping[str, Any]) -> None:
             f"{str(directory)!r} holds another search:\n{listed}\nNothing was changed. Choose "
             f"another folder by --name, or repeat its first command."
         )
+    began = content.get("memory", device.memory())  # searches of before went by all that there is
+    return began if isinstance(began, int) and began > 0 else memory
 
 
-def write(directory: Path, identity: Mapping[str, Any]) -> None:
+def write(directory: Path, identity: Mapping[str, Any], memory: int) -> None:
     """Write the file."""
-    content = {"search": dict(identity), "versions": versions()}
+    content = {"search": dict(identity), "memory": memory, "versions": versions()}
     files.write_json(directory / _NAME, content)
 
 

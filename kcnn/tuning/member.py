@@ -1,4 +1,8 @@
-"""What the process of a chief or a worker does."""
+"""What the process of a chief or a worker does.
+
+It imports nothing of weight before it watches its parent: that may be killed at any time, and
+nobody would know of the search that goes on.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.errors import InputError
-from kcnn.tuning.options import ENDED, REFUSED, Options
-from kcnn.tuning.search import work
 
 
-def serve(task: Path) -> int:
-    """What a chief or worker does: the search of `task`, in the role that its environment says."""
+def serve(task: Path, parent: int) -> int:
+    """What a chief or worker does: the search of `task`, in the role that its environment says.
+
+    Args:
+        task: A file with the options.
+        parent: Number of the process that started this one.
+    """
+    _end_with_parent(parent)
+    from kcnn.tuning.options import ENDED, REFUSED, Options
+    from kcnn.tuning.search import work
+
     fields: dict[str, Any] = json.loads(task.read_text(encoding="utf-8"))
     fields["space"] = tuple(fields["space"])
-    _end_with_parent(os.getppid())
     try:
         work(Options(**fields), os.environ["KERASTUNER_TUNER_ID"])
     except InputError as error:
@@ -30,7 +40,7 @@ def serve(task: Path) -> int:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End when the parent is gone, however it died: nobody would watch any more."""
+    """End when the parent is gone, however and whenever it died."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -41,4 +51,4 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(Path(sys.argv[1])))
+    sys.exit(serve(Path(sys.argv[1]), int(sys.argv[2])))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tyro.conf import Positional
 
 from kcnn.errors import InputError
+from kcnn.terminal import command
 
 Method = Literal["random", "hyperband", "bayesian"]
 
@@ -97,6 +99,22 @@ class Options:
             host, colon, port = address.rpartition(":")
             if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
                 raise InputError(f"An address is HOST:PORT; received {address!r}.")
+
+
+def refuse_roles() -> None:
+    """Refuse an environment that gives this process a part in KerasTuner's own protocol.
+
+    It would wait, without a word, for a chief that is not there.
+
+    Raises:
+        InputError: With the variables.
+    """
+    if found := sorted(name for name in os.environ if name.startswith("KERASTUNER_")):
+        raise InputError(
+            f"The environment has {', '.join(found)}, KerasTuner's own way to share a search. "
+            f"kcnn shares one by --workers, --listen and --join: unset the variables "
+            f"({command('unset', *found)})."
+        )
 
 
 ENDED, REFUSED = 0, 2  # exit statuses

@@ -8,9 +8,11 @@ search was interrupted makes no difference. (KerasTuner's own reload changed the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -165,3 +167,15 @@ def _seeds(seed: int, number: int) -> Iterator[int]:
 def _key(values: Mapping[str, Any]) -> str:
     own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
     return json.dumps(own, sort_keys=True)
+
+
+@contextlib.contextmanager
+def named_in_utf_8(folder: Path) -> Iterator[Path]:
+    """Where KerasTuner may write: TensorFlow, which does it, takes names in UTF-8 alone."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as other:  # nothing there is read back
+            yield Path(other)
+    else:
+        yield folder

@@ -12,6 +12,7 @@ from kcnn.models import registry
 from kcnn.recipes.defaults import SMALLEST_TO_CROP
 from kcnn.recipes.domains import Choice, Domain, Range, parse, searched, value_text
 from kcnn.recipes.families import CONDITIONS, NOT_SEARCHED, Scaled
+from kcnn.recipes.fields import declarations
 from kcnn.recipes.recipe import Recipe
 from kcnn.tuning.space import Space
 
@@ -95,8 +96,37 @@ def _check(name: str, domain: Domain, entry: registry.Entry) -> None:
             f"The search space has no {name!r}: neither a recipe nor {entry.name} knows it. "
             f"Options of the network: {', '.join(sorted(entry.options))}."
         )
-    if name == "swa" and not (isinstance(domain, (Choice, bool))):
-        raise InputError(f"swa is true, false, or false,true; received {value_text(domain)}.")
+    if name == "swa":
+        if not isinstance(domain, (Choice, bool)):
+            raise InputError(f"swa is true, false, or false,true; received {value_text(domain)}.")
+        return
+    for value in _values(domain):
+        _check_value(name, value, entry)
+
+
+def _values(domain: Domain) -> tuple[Any, ...]:
+    """Those that say whether a row can be: of a range its ends."""
+    if isinstance(domain, Range):
+        return domain.low, domain.high
+    return domain.values if isinstance(domain, Choice) else (domain,)
+
+
+def _check_value(name: str, value: Any, entry: registry.Entry) -> None:
+    """Refuse a value at once that no trial could have.
+
+    Raises:
+        InputError: As the recipe, or the network, refuses it.
+    """
+    if value is None:
+        return
+    declared = dict(declarations(Recipe)).get(name)
+    try:
+        if declared is not None:
+            declared.check(name, value)
+        if name in entry.options:
+            entry.accepted({name: value})
+    except InputError as error:
+        raise InputError(f"The row {name} of the search space has {value!r}: {error}") from error
 
 
 def _switched(rows: dict[str, Domain], given: Mapping[str, Domain]) -> dict[str, Domain]:

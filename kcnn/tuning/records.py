@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, FiniteFloat
 
 from kcnn.errors import InputError
 from kcnn.figures import Figure
-from kcnn.storage import files
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs.directory import Run
+from kcnn.storage import files, schema
 
 Ranking = tuple[Figure, ...]  #: what ranks trials: the objective, then what decides a tie
 Status = Literal["running", "completed", "failed"]
@@ -33,6 +36,9 @@ class Trial:
     seconds: float = 0.0  #: of training
     reason: str | None = None  #: why it failed
     recipe: Mapping[str, Any] = field(default_factory=dict, compare=False)  #: trains it again
+    #: Starts whose process died without a word and came no further than `at`, a checkpoint's name.
+    deaths: int = field(default=0, compare=False)
+    at: str = field(default="", compare=False)
 
     def score(self, ranking: Ranking) -> float | None:
         """The figure that ranks it; None where it has none."""
@@ -44,6 +50,23 @@ class Trial:
         return (*keys, self.number)
 
 
+@dataclass(frozen=True, repr=False)
+class Found:
+    """What a search has found."""
+
+    directory: Path
+    trials: tuple[Trial, ...]  #: the best first, those that failed last
+    best: Recipe  #: what `best.json` holds, and `kcnn train --recipe best.json` repeats
+    repeats: Mapping[int, tuple[float, ...]]  #: scores by trial, with other seeds
+    run: Run | None  #: the winner, trained anew and tested; None without `winner`
+
+    def __repr__(self) -> str:
+        best = self.trials[0]
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in best.figures.items())
+        found = f"{len(self.trials)} trials, the best {best.number} (validation {figures})"
+        return f"<Found {str(self.directory)!r}: {found}>"
+
+
 def trial_name(number: int) -> str:
     """Of the run directory."""
     return f"trial-{number:04d}"
@@ -52,6 +75,22 @@ def trial_name(number: int) -> str:
 def trial_seed(seed: int, number: int) -> int:
     """The seed of a trial's training, a function of the search's seed and the trial's number."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) % 2**31
+
+
+class _Record(BaseModel):
+    """A record as it is in its file."""
+
+    number: int
+    values: dict[str, Any]
+    epochs: int
+    seed: int
+    status: Status
+    figures: dict[str, FiniteFloat]
+    seconds: FiniteFloat = 0.0
+    reason: schema.Text | None = None
+    recipe: dict[str, Any] = {}
+    deaths: int = 0
+    at: str = ""
 
 
 class Records:
@@ -68,17 +107,14 @@ class Records:
     def read(self, number: int) -> Trial | None:
         """The record of a trial; None where there is none that can be read."""
         try:
-            fields = json.loads(self._record(number).read_text(encoding="utf-8"))
+            fields = _with_figures(files.read_json(self._record(number)))
+            if schema.faults(fields, _Record) or fields["number"] != number:
+                return None
             fields["values"] = {n: _tuples(v) for n, v in fields["values"].items()}
-            trial = Trial(**_with_figures(fields))
+            trial = Trial(**fields)
             return None if trial.status == "completed" and not trial.figures else trial
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
-
-    def fail(self, number: int, reason: str) -> None:
-        """Put on record that a trial has failed which cannot say so itself."""
-        if trial := self.read(number):
-            self.write(dataclasses.replace(trial, status="failed", reason=reason))
 
     def refuse_other(self, before: Trial, trial: Trial) -> None:
         """Refuse a trial that has other values than its record."""

@@ -9,8 +9,10 @@ from typing import Any
 import tyro
 
 from kcnn.errors import InputError
+from kcnn.terminal import printable
 from kcnn.tuning.options import Options
-from kcnn.tuning.search import Found, tune
+from kcnn.tuning.records import Found
+from kcnn.tuning.search import tune
 
 
 def script(space: Mapping[str, Any] | None = None, *, data: Any = None, **defaults: Any) -> Found:
@@ -28,5 +30,5 @@ def script(space: Mapping[str, Any] | None = None, *, data: Any = None, **defaul
         options = tyro.cli(Options, default=Options(**defaults))
         return tune(options, space=space, data=data)
     except InputError as error:
-        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+        print(printable(f"{sys.argv[0]}: {error}", lines=True), file=sys.stderr)
         raise SystemExit(2) from error

@@ -15,15 +15,14 @@ from kcnn import startup, terminal
 from kcnn.errors import InputError
 from kcnn.models import registry
 from kcnn.recipes.recipe import Recipe
-from kcnn.runs.directory import Run
 from kcnn.startup import keras, need_tensorflow
 from kcnn.storage import files
 from kcnn.tasks.task import Task, find, ranking
-from kcnn.tuning import dashboard, finals, manifest, splits
+from kcnn.tuning import finals, manifest, splits
 from kcnn.tuning.feasibility import Feasibility
-from kcnn.tuning.options import Options
+from kcnn.tuning.options import Options, refuse_roles
 from kcnn.tuning.overrides import space_file, space_of
-from kcnn.tuning.records import Ranking, Records, Trial, trial_name, trial_seed
+from kcnn.tuning.records import Found, Ranking, Records, Trial, trial_seed
 from kcnn.tuning.space import Space
 from kcnn.tuning.trials import Trials
 from kcnn.tuning.views import figures
@@ -33,23 +32,6 @@ if TYPE_CHECKING:
     import keras_tuner
 
 Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
-
-
-@dataclass(frozen=True, repr=False)
-class Found:
-    """What a search has found."""
-
-    directory: Path
-    trials: tuple[Trial, ...]  #: the best first, those that failed last
-    best: Recipe  #: what `best.json` holds, and `kcnn train --recipe best.json` repeats
-    repeats: Mapping[int, tuple[float, ...]]  #: scores by trial, with other seeds
-    run: Run | None  #: the winner, trained anew and tested; None without `winner`
-
-    def __repr__(self) -> str:
-        best = self.trials[0]
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in best.figures.items())
-        found = f"{len(self.trials)} trials, the best {best.number} (validation {figures})"
-        return f"<Found {str(self.directory)!r}: {found}>"
 
 
 def tune(
@@ -83,33 +65,25 @@ def tune(
     """
     need_tensorflow("kcnn.tune")
     options = options or Options()
+    refuse_roles()
     if options.parallel and (data is not None or task is not None or callbacks is not tuple):
         raise InputError(
             "Workers are other processes: they load data by name, and have no task or callbacks of "
             "yours. Save arrays as an .npz, or take one worker."
         )
-    console = terminal.console() if verbose else Console(quiet=True)
+    console = terminal.console(quiet=not verbose)
     startup.load()
     search = _Search.prepared(options, space, data, task, console)
     search.directory.mkdir(parents=True, exist_ok=True)
-    if options.join:
-        manifest.check_or_write(search.directory, search.identity())
-        search.view.begin(search.space, options, search.directory)
-        return search.joined()
-    with files.Lock(search.directory):
-        manifest.check_or_write(search.directory, search.identity())
-        dashboard.write_domains(search.directory, search.space, ranking(search.task))
-        search.view.begin(search.space, options, search.directory)
-        if options.parallel:
-            search.run_workers()
-        search.run(callbacks)  # behind workers: reads, and trains what a lost machine left
-        return search.finish()
+    with search.view.resumable():
+        return search.joined() if options.join else search.led(callbacks)
 
 
 def work(options: Options, role: str) -> None:
     """A chief's or a worker's part of a search; KerasTuner reads the role from the environment."""
     startup.load()
-    search = _Search.prepared(options, None, None, None, Console(quiet=True))
+    search = _Search.prepared(options, None, None, None, terminal.console(quiet=True))
+    search.settle()
     search.run(tuple, role)
 
 
@@ -160,6 +134,7 @@ class _Search:
         memory = None if options.memory is None else int(options.memory * 2**30)
         feasibility = Feasibility(task, problem, memory)
         base = dataclasses.replace(base, epochs=feasibility.resolved(base).epochs)
+        feasibility.refuse_depths(base, space)
         if data is not None:
             base = dataclasses.replace(base, data=f"own: {problem.name}")
         view = View(console, options, ranked)
@@ -189,6 +164,17 @@ class _Search:
             "images": dict(self.feasibility.problem.sizes),
         }
 
+    def settle(self) -> None:
+        """Be the search of the directory, with the memory that it began with.
+
+        Raises:
+            InputError: The directory holds another one.
+        """
+        memory = self.feasibility.memory
+        found = manifest.check_or_write(self.directory, self.identity(), memory)
+        if self.options.memory is None:  # which is free, and another sum each time
+            self.feasibility.memory = found
+
     def run_workers(self) -> None:
         """Trials side by side, until there are none left to begin."""
         from kcnn.tuning import workers
@@ -206,14 +192,15 @@ class _Search:
 
     def run(self, callbacks: Callbacks, role: str = "") -> None:
         """All trials that are not there yet; with a role, what KerasTuner's chief leaves to it."""
-        from kcnn.tuning.oracles import Tuner, oracle  # loads KerasTuner
+        from kcnn.tuning.oracles import Tuner, named_in_utf_8, oracle  # loads KerasTuner
 
         data = splits.without_test(self.splits)
         trials = Trials(self.directory, self.task, data, self.options.save_models)
         asked = oracle(self.options, self.ranking[0], self.space, self._refusal, self.epochs)
         # Workers' trials have been shown.
-        with contextlib.nullcontext() if self.options.parallel else self.view.live():
-            folder = self.directory / "workers" / role if role else self.directory
+        folder = self.directory / "workers" / role if role else self.directory
+        live = contextlib.nullcontext() if self.options.parallel else self.view.live()
+        with live, named_in_utf_8(folder) as folder:
             tuner = Tuner(asked, folder, lambda trial: self._trial(trials, trial, callbacks))
             tuner.run_all()
 
@@ -250,16 +237,26 @@ class _Search:
         trial = Trial(number, self.space.choose(hp), epochs, seed)
         recipe = dataclasses.replace(self.space.recipe(hp, self.base), epochs=epochs, seed=seed)
         self.view.started(trial)
-        session = dashboard.Session(
-            self.directory / trial_name(number), self.space, ranking(self.task), trial.values
-        )
-        ended = trials.run(trial, recipe, lambda: [*callbacks(), session, self.view.epochs()])
+        ended = trials.run(trial, recipe, lambda: [*callbacks(), self.view.epochs()])
         self.seen.append(ended)
         self.view.ended(ended)
         return ended.score(self.ranking)
 
+    def led(self, callbacks: Callbacks) -> Found:
+        """Run a search as its only writer, and say what it has found."""
+        with files.Lock(self.directory):
+            self.settle()
+            self.view.begin(self.space, self.options, self.directory)
+            if self.options.parallel:
+                self.run_workers()
+            self.run(callbacks)  # behind workers: reads, and trains what a lost machine left
+            return self.finish()
+
     def joined(self) -> Found:
         """Lend workers to a search that another machine leads, and say what it has found."""
+        files.refuse_links(self.directory)
+        self.settle()
+        self.view.begin(self.space, self.options, self.directory)
         self.run_workers()
         self.seen = [t for t in self.view.trials.values() if t.status != "running"]
         ranked, failed = self._ranked()

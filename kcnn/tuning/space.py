@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,26 @@ class Space:
     def searched(self) -> dict[str, Range | Choice]:
         """The rows in which there is something to search."""
         return {name: domain for name, domain in self.rows.items() if searched(domain)}
+
+    @property
+    def combinations(self) -> int | None:
+        """How many different trials there are; None where a row has numbers without steps."""
+        searched_rows = self.searched
+        if any(isinstance(row, Range) and not row.whole for row in searched_rows.values()):
+            return None
+        conditions = {name: self.condition(name) for name in searched_rows}
+        parents = [n for n in searched_rows if any(c and c[0] == n for c in conditions.values())]
+        total = 0
+        for chosen in itertools.product(*(_values(searched_rows[n]) for n in parents)):
+            known = dict(zip(parents, chosen, strict=True))
+            active = [
+                row
+                for name, row in searched_rows.items()
+                if name not in known
+                and not ((c := conditions[name]) and c[0] in known and known[c[0]] not in c[1])
+            ]
+            total += math.prod(_size(row) for row in active)
+        return total
 
     def texts(self) -> dict[str, str]:
         """Each row as the command line has it."""
@@ -69,6 +91,14 @@ class Space:
             InputError: Values that a recipe does not take.
         """
         return as_recipe(self.choose(hp), base)
+
+
+def _values(row: Range | Choice) -> Sequence[Any]:
+    return row.values if isinstance(row, Choice) else range(int(row.low), int(row.high) + 1)
+
+
+def _size(row: Range | Choice) -> int:
+    return len(_values(row))
 
 
 def as_recipe(chosen: Mapping[str, Any], base: Recipe) -> Recipe:

@@ -8,9 +8,9 @@ A record is replaced in one step. One that is missing or damaged is made again f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
-import json
 import math
 import shutil
 import time
@@ -18,15 +18,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kcnn.callbacks.checkpoint.files import files_in
+from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
+from kcnn.storage.files import read_json
 from kcnn.tasks.task import Task, ranking
 from kcnn.training.loop import engine
 from kcnn.training.train import resume, train
-from kcnn.tuning.dashboard import write_score
 from kcnn.tuning.records import Records, Trial, trial_name
 
 Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
+
+_DEATHS = 4  # of processes within one trial, which come no further, before it counts as failed
 
 
 class Trials:
@@ -61,13 +65,24 @@ class Trials:
             self.records.refuse_other(before, trial)
             if before.status != "running":
                 return before
-        trial = dataclasses.replace(trial, recipe=recipe.to_dict())
-        self.records.write(trial)
         name = trial_name(trial.number)
+        at = _newest(self.directory / name)
+        deaths = before.deaths if before and before.at == at else 0
+        trial = dataclasses.replace(trial, recipe=recipe.to_dict(), at=at, deaths=deaths)
+        if deaths >= _DEATHS:
+            reason = f"Its process died {deaths} times (killed, as for lack of memory, or crashed)."
+            ended = dataclasses.replace(trial, status="failed", reason=reason)
+            self.records.write(ended)
+            return ended
+        # A death cannot be put on record by who dies.
+        self.records.write(dataclasses.replace(trial, deaths=deaths + 1))
         recipe = dataclasses.replace(recipe, name=name, logs=str(self.directory))
-        ended = self._ended(trial, recipe, callbacks)
-        if ended.status == "completed":
-            write_score(self.directory / name, ended.figures)
+        try:
+            ended = self._ended(trial, recipe, callbacks)
+        except BaseException:  # an end in order
+            with contextlib.suppress(OSError):
+                self.records.write(trial)
+            raise
         self.records.write(ended)
         # The result is there; checkpoints are for going on.
         shutil.rmtree(self.directory / name / "checkpoints", ignore_errors=True)
@@ -112,13 +127,22 @@ class Trials:
         if _read(path / "recipe.json") and any((path / "checkpoints").glob("epoch-*")):
             for name in ("result.json", "model.keras"):  # damaged, or of no use without the other
                 (path / name).unlink(missing_ok=True)
-            return resume(path, **options).result
+            try:
+                return resume(path, **options).result
+            except InputError:  # no checkpoint is whole, or they are of another version
+                pass
         set_aside(path)
         return train(recipe, **options).result
 
     def _is_result(self, result: dict[str, Any]) -> bool:
         names = ["seconds", *(f"validation_{figure.name}" for figure in ranking(self.task))]
         return all(isinstance(result.get(name), (int, float)) for name in names)
+
+
+def _newest(run: Path) -> str:
+    """The name of the newest checkpoint of a run; "" without any."""
+    found = files_in(run / "checkpoints")
+    return found[-1][1].name if found else ""
 
 
 def forget_engines() -> None:
@@ -137,10 +161,9 @@ def _reason(error: Exception) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """A JSON file; None where there is none, or not a whole one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path)
+    except (OSError, InputError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def set_aside(path: Path) -> None:

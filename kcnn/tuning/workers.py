@@ -22,7 +22,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,8 @@ from kcnn.devices.names import gpus
 from kcnn.errors import InputError
 from kcnn.storage import files
 from kcnn.tuning.options import ENDED, REFUSED, Options
-from kcnn.tuning.records import Records
 
-_DEATHS = 4  # of processes within one trial, before it counts as failed
+_DEATHS = 4  # of processes outside of trials, before the search ends
 _PATIENCE = 5.0  # seconds that a chief gets to end by itself, when its workers have
 _ABSENCE = 30.0  # seconds in which a chief that died is there again, or the search is over
 
@@ -76,7 +74,7 @@ class _Crew:
         self._gpus, self._address = gpus(), options.join or options.listen
         self._processes: dict[str, subprocess.Popen] = {}
         self._met = False  # the search that this machine joins
-        self._deaths: Counter[Any] = Counter()  # by trial, and of those outside of one
+        self._deaths = 0  # outside of trials, which count their own (`kcnn.tuning.trials`)
         self._name = f"{'joined' if options.join else 'worker'}-{_host()}"
         self.task = directory / "workers" / f"{self._name}.json"  #: what its processes read
 
@@ -133,17 +131,13 @@ class _Crew:
         return True
 
     def _bury(self, role: str, process: subprocess.Popen) -> None:
-        """Count a death; a trial in which process after process dies has failed."""
-        number = held_by(self._directory, process.pid)
-        self._deaths[number] += 1
-        if self._deaths[number] < _DEATHS:
+        """Count a death outside of a trial."""
+        if held_by(self._directory, process.pid) is not None:
             return
-        died = f"died {_DEATHS} times, the last with status {process.returncode}"
-        if number is None:
+        self._deaths += 1
+        if self._deaths >= _DEATHS:
+            died = f"died {_DEATHS} times, the last with status {process.returncode}"
             raise InputError(f"{role} {died}: {self._last_words(role)} See {self._log(role)}.")
-        records = Records(self._directory)
-        reason = f"Its process {died} (-9: killed, as for lack of memory). {self._log(role)}"
-        records.fail(number, reason)
 
     def stop(self) -> None:
         """End all: workers behind a checkpoint, the chief when it has had its time."""
@@ -168,7 +162,8 @@ class _Crew:
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         elif self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[index % len(self._gpus)]
-        command = [sys.executable, "-m", "kcnn.tuning.member", str(self.task)]
+        member = [sys.executable, "-m", "kcnn.tuning.member"]
+        command = [*member, str(self.task), str(os.getpid())]
         with self._log(role).open("ab") as log:
             # In a group of its own: Ctrl-C reaches the parent, which ends the others in order.
             return subprocess.Popen(
@@ -204,8 +199,8 @@ def held_by(directory: Path, pid: int) -> int | None:
     """The trial that process `pid` of this machine was running, as its lock's file says."""
     owner = f"process {pid} on {socket.gethostname()}"
     for path in directory.glob(f"trial-*/{files.Lock.NAME}"):
-        with contextlib.suppress(OSError):
-            if path.read_text().strip() == owner:
+        if files.owner(path) == owner:
+            with contextlib.suppress(ValueError):
                 return int(path.parent.name.rpartition("-")[2])
     return None
 

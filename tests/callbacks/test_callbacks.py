@@ -151,14 +151,17 @@ class TestTensorBoard:
 
     def test_scalars_of_training_and_validation(self, run):
         directory, history = run
-        train, validation = scalars(directory / "train"), scalars(directory / "validation")
-        for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
-            assert train[f"epoch_{name}"] == pytest.approx(history[name], rel=1e-5)
+        found = scalars(directory)
+        for name in ("learning_rate", "images_per_second"):
+            assert found[name] == pytest.approx(history[name], rel=1e-5)
         for name in ("loss", "accuracy"):
-            assert validation[f"epoch_{name}"] == pytest.approx(history[f"val_{name}"], rel=1e-5)
+            assert found[f"{name}/train"] == pytest.approx(history[name], rel=1e-5)
+            assert found[f"{name}/validation"] == pytest.approx(history[f"val_{name}"], rel=1e-5)
+        assert [path for path in directory.iterdir() if path.is_dir()] == []  # one run
+        assert [event.step for event in events(directory).Tensors("loss/train")] == [1, 2, 3]
 
     def test_histograms(self, run):
-        found = events(run[0] / "train")
+        found = events(run[0])
         tags = found.Tags()["tensors"]
         kernels = [tag for tag in tags if "kernel" in tag]
         assert len(kernels) == 2

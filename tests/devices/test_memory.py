@@ -3,9 +3,10 @@
 import resource
 import stat
 
+import numpy as np
 import tensorflow as tf
 
-from kcnn.devices.memory import host_memory, memory
+from kcnn.devices.memory import free_memory, host_memory, memory
 
 
 def test_a_gpu_that_tensorflow_does_not_use_does_not_count(tmp_path, monkeypatch):
@@ -23,3 +24,19 @@ def test_a_limit_of_the_process_counts(monkeypatch):
     before = host_memory()
     monkeypatch.setattr(resource, "getrlimit", lambda what: (before // 2, resource.RLIM_INFINITY))
     assert host_memory() == before // 2
+
+
+def test_what_is_free_is_less_than_what_there_is_and_falls():
+    before = free_memory()
+    assert 0 < before <= host_memory()
+    held = np.ones(2**28, np.uint8)  # 256 MiB, written
+    assert free_memory() < before - 2**27
+    del held
+
+
+def test_a_limit_of_the_process_counts_without_what_it_has(monkeypatch):
+    with open("/proc/self/statm", encoding="utf-8") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    limit = used + 10**8
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (limit, resource.RLIM_INFINITY))
+    assert free_memory() <= 10**8

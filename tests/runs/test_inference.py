@@ -2,6 +2,7 @@
 
 import io
 import logging
+import shutil
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 import kcnn
-from kcnn.graph.forward import batch_size_for, forward
+from kcnn.cli.main import main
+from kcnn.graph.forward import batch_size_for, forward, refuse_not_finite
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.runs import inference
 from kcnn.runs.directory import Run
@@ -191,7 +193,10 @@ class TestBatchSize:
 def run_of(model):
     names = [f"class {n}" for n in range(model.output_shape[-1])]
     data = {"class_names": names, "source": None}
-    recipe = ResolvedRecipe.recorded({})
+    recipe = ResolvedRecipe(
+        epochs=1, batch_size=1, optimizer="sgd", learning_rate=0.1, schedule="constant", warmup=0.0,
+        weight_decay=0.0, evaluation_scale=1.0, precision="float32", steps_per_execution=1,
+    )  # fmt: skip
     return Run(None, recipe, {}, model, {}, data, TASK)
 
 
@@ -273,3 +278,63 @@ class TestBatchSizeOption:
             assert seen == expected
             figures.append((found.accuracy, pytest.approx(found.loss, rel=1e-4)))
         assert figures[0] == figures[1]
+
+
+class TestNotFinite:
+    """No figure is made of what is no number."""
+
+    @pytest.fixture
+    def spoiled(self, digits_run, tmp_path):
+        """A run with a weight that is NaN, and a picture."""
+        run = tmp_path / "run"
+        shutil.copytree(digits_run.directory, run)
+        model = keras.saving.load_model(run / "model.keras")
+        kernel = model.layers[-1].kernel
+        kernel.assign(kernel.numpy() * np.nan)
+        model.save(run / "model.keras")
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.png")
+        return run, tmp_path / "x.png", kernel.path
+
+    def test_evaluate_and_predict_say_so(self, spoiled, capsys):
+        run, picture, path = spoiled
+        for arguments in (["evaluate", str(run)], ["predict", str(run), str(picture)]):
+            assert main(arguments) == 1
+            captured = capsys.readouterr()
+            assert "are not finite; its weights" in captured.err
+            assert path in captured.err
+            assert "%" not in captured.out
+            assert "Traceback" not in captured.err
+
+    def test_infinite_outputs_of_finite_weights(self):
+        first = keras.Input((2,))
+        model = keras.Model(first, L.Rescaling(1e30)(L.Rescaling(1e30)(first)))
+        with pytest.raises(FloatingPointError, match=r"2 of 3 images .* its weights are finite"):
+            refuse_not_finite(model, model(np.array([[0.0, 0], [1, 1], [0, 1]], "float32")))
+
+
+class TestTensorFlowsErrors:
+    """What it raises while it computes becomes a sentence."""
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "message"),
+        [
+            (tf.errors.ResourceExhaustedError(None, None, "OOM when"), MemoryError, "Out of mem"),
+            (
+                tf.errors.InternalError(None, None, "could not create a primitive"),
+                MemoryError, "Out of memory with 4 images",
+            ),
+            (
+                tf.errors.InvalidArgumentError(None, None, "bad \x1b[31m\nmore"),
+                kcnn.InputError, "cannot compute .*: bad",
+            ),
+        ],
+    )  # fmt: skip
+    def test_are_said(self, error, kind, message, model, monkeypatch):
+        def fail(*_, **__):
+            raise error
+
+        run = forward(model, 1)
+        monkeypatch.setattr(type(model), "__call__", fail)
+        with pytest.raises(kind, match=message) as caught:
+            run(np.zeros((4, 12, 10, 3), "float32"))
+        assert "\x1b" not in str(caught.value)

@@ -70,10 +70,10 @@ def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypat
 
 
 def test_a_directory_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
-    def full(self, text):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.Path, "write_text", full)
+    monkeypatch.setattr(files, "create", full)
     with pytest.raises(OSError, match="No space"):
         Lock(tmp_path)
     monkeypatch.undo()
@@ -101,3 +101,68 @@ def test_a_file_is_on_the_disk_before_its_name_is_and_both_behind_it(tmp_path, m
     files.replace(folder / "a.ckpt", lambda file: file.write(b"abc"))
     assert calls == ["sync the file", "rename", "sync the folder"]
     assert (folder / "a.ckpt").read_bytes() == b"abc"
+
+
+class TestLinks:
+    """Directories of others: what a link in them leads to is neither written nor removed."""
+
+    @pytest.fixture
+    def target(self, tmp_path):
+        path = tmp_path / "target"
+        path.write_text("mine")
+        return path
+
+    def test_a_file_is_replaced_and_not_what_its_name_leads_to(self, target, tmp_path):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        for name in ("result.json", ".result.json"):
+            (folder / name).symlink_to(target)
+        files.write_json(folder / "result.json", {"x": 1})
+        assert target.read_text() == "mine"
+        assert not (folder / "result.json").is_symlink()
+        assert files.read_json(folder / "result.json") == {"x": 1}
+
+    @pytest.mark.parametrize("name", [".lock", "a/b/c", "checkpoints"])
+    def test_a_directory_with_a_link_is_not_written(self, name, target, tmp_path):
+        folder = tmp_path / "run"
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).symlink_to(target if name != "checkpoints" else tmp_path)
+        with pytest.raises(InputError, match=f"{name}' is a link to "):
+            Lock(folder)
+        assert target.read_text() == "mine"
+        (folder / name).unlink()
+        with Lock(folder):
+            pass
+
+    def test_the_directory_itself_may_be_one(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "linked").symlink_to(tmp_path / "real")
+        with Lock(tmp_path / "linked"):
+            assert (tmp_path / "real/.lock").is_file()
+
+    def test_opened_without_links(self, target, tmp_path):
+        (tmp_path / "log").symlink_to(target)
+        with pytest.raises(OSError, match="symbolic links"):
+            files.without_links(str(tmp_path / "log"), os.O_WRONLY | os.O_APPEND)
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(OSError, match="No such device"):
+            files.without_links(str(tmp_path / "pipe"), os.O_WRONLY | os.O_APPEND)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_quota_is_seen_before_a_file_is_begun(code, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"to write 1\.3 MB.*model\.keras") as caught:
+        files.check_space(tmp_path / "model.keras", 10**6)
+    assert caught.value.errno == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_utf_8_come_back(tmp_path):
+    name = os.fsdecode(b"\xff\xfe")
+    files.write_json(tmp_path / "a.json", {"name": name, "Ümläut": "é"})
+    assert files.read_json(tmp_path / "a.json") == {"name": name, "Ümläut": "é"}
+    assert "Ümläut" in (tmp_path / "a.json").read_text(encoding="utf-8")  # readable, too

@@ -1,7 +1,6 @@
 """`kcnn.storage.load_model`: sound models load as they were, all else is refused at no cost."""
 
 import copy
-import io
 import json
 import os
 import pickle
@@ -16,12 +15,21 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from oracles.keras_files import (
+    WEIGHTS,
+    functional,
+    members,
+    packed,
+    refused,
+    same,
+    with_config,
+    with_weights,
+)
 
 import kcnn
 from kcnn.storage.load_model import load_model
 
 L = keras.layers
-WEIGHTS = "model.weights.h5"
 
 
 def small():
@@ -38,56 +46,11 @@ def saved(tmp_path_factory):
     return path
 
 
-def members(path):
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packed(path, parts, compression=zipfile.ZIP_STORED):
-    """Write a zip archive whose checksums are right."""
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    return path
-
-
-def with_config(path, saved, config):
-    text = config if isinstance(config, (str, bytes)) else json.dumps(config)
-    return packed(path, members(saved) | {"config.json": text})
-
-
-def with_weights(path, saved, change):
-    """A copy in whose HDF5 file `change` did its work."""
-    parts = members(saved)
-    buffer = io.BytesIO(parts[WEIGHTS])
-    with h5py.File(buffer, "r+") as root:
-        change(root)
-    return packed(path, parts | {WEIGHTS: buffer.getvalue()})
-
-
 def layer_config(path, kind):
     """The configuration of the file, and of its first layer of a kind."""
     config = json.loads(members(path)["config.json"])
     layer = next(item for item in config["config"]["layers"] if item["class_name"] == kind)
     return config, layer
-
-
-def refused(path, match):
-    with pytest.raises(kcnn.InputError, match=match) as caught:
-        load_model(path)
-    assert "Cannot load" in str(caught.value)
-    assert os.path.basename(str(path)) in str(caught.value)
-    assert len(str(caught.value)) < 1200
-    return str(caught.value)
-
-
-def same(model, again):
-    assert len(model.weights) == len(again.weights)
-    for expected, actual in zip(model.weights, again.weights, strict=True):
-        assert expected.dtype == actual.dtype
-        np.testing.assert_array_equal(
-            keras.ops.convert_to_numpy(expected), keras.ops.convert_to_numpy(actual)
-        )
 
 
 @keras.saving.register_keras_serializable("test_loading")
@@ -111,13 +74,6 @@ class Scale(keras.layers.Layer):
 @keras.saving.register_keras_serializable("test_loading")
 def doubled(x):
     return 2 * x
-
-
-def functional(*layers, shape=(6,), **options):
-    x = first = keras.Input(shape, **options)
-    for layer in layers:
-        x = layer(x)
-    return keras.Model(first, x)
 
 
 def trained():

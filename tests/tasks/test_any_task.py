@@ -16,7 +16,6 @@ from oracles.images import write_image
 from rich.console import Console
 from rich.text import Text
 from tensorboard.backend.event_processing import event_file_loader
-from tensorboard.plugins.hparams import metadata
 
 import kcnn
 from kcnn.figures import Figure
@@ -151,7 +150,7 @@ def shown_by(monkeypatch, module):
     """What goes to the terminal."""
     text = io.StringIO()
     console = Console(file=text, width=100)
-    monkeypatch.setattr(module.terminal, "console", lambda: console)
+    monkeypatch.setattr(module.terminal, "console", lambda quiet=False: console)
     return text
 
 
@@ -249,24 +248,22 @@ def test_tuned(tmp_path, monkeypatch):
     assert "val. err" in text.getvalue()
     assert "accuracy" not in text.getvalue()
     assert "%" not in text.getvalue().split("Best:")[1]
-    columns = [c for c in hparams_columns(found.directory) if c.startswith("score")]
-    assert columns == ["score/error", "score/loss"]
+    for trial in found.trials:
+        kept = [t for t in tags(found.directory / f"trial-{trial.number:04d}") if "kept/" in t]
+        assert kept == ["kept/validation_error", "kept/validation_loss"]
     assert tune(options, data=DATA, verbose=False).trials == found.trials  # read back
 
     with pytest.raises(kcnn.InputError, match=r"validation_error, validation_loss; received 'val"):
         tune(Options(model="meter", objective="validation_accuracy"), data=DATA, verbose=False)
 
 
-def hparams_columns(directory):
-    """Tags of the metrics that TensorBoard's HParams tab shows."""
+def tags(directory):
+    """What TensorBoard has of a run, by name."""
+    found = set()
     for path in directory.glob("events*"):
         for event in event_file_loader.EventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                if value.tag == metadata.EXPERIMENT_TAG:
-                    content = value.metadata.plugin_data.content
-                    infos = metadata.parse_experiment_plugin_data(content).metric_infos
-                    return [info.name.tag for info in infos]
-    return []
+            found |= {value.tag for value in event.summary.value}
+    return sorted(found)
 
 
 def test_what_ranks_trainings():

@@ -1,7 +1,9 @@
 """What ends a training early: nothing is lost, and the message says what to do."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +22,12 @@ from kcnn.callbacks.checkpoint.files import newest
 from kcnn.errors import NonFiniteError
 from kcnn.recipes.defaults import resolve
 from kcnn.recipes.families import OTHERS
+from kcnn.runs.directory import RunDirectory
+from kcnn.storage import files
 from kcnn.storage.files import Lock
+from kcnn.tasks.classification import Classification
 from kcnn.training import diagnosis, explanation
+from kcnn.training.trainer import Trainer
 
 IMAGES, SIZE = 24, 16
 BASE = {
@@ -66,22 +72,60 @@ class Once(keras.callbacks.Callback):
 
 class TestSignals:
     @pytest.mark.parametrize(
-        ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+        ("number", "error"),
+        [
+            (signal.SIGINT, KeyboardInterrupt),
+            (signal.SIGTERM, SystemExit),
+            (signal.SIGHUP, SystemExit),
+        ],
     )
     def test_the_step_is_finished_and_saved(self, number, error, tmp_path, capsys):
-        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {n: signal.getsignal(n) for n in ending}
         recipe = kcnn.Recipe(logs=str(tmp_path), **BASE | HOURLY)
         stop = Once(lambda _: os.kill(os.getpid(), number), 6)
         with pytest.raises(error) as raised:
             kcnn.train(recipe, data=DATA, callbacks=[stop])
         if error is SystemExit:
-            assert raised.value.code == 143
+            assert raised.value.code == 128 + number
         assert newest(tmp_path / "run" / "checkpoints")[1]["step"] == 6
         assert "kcnn resume" in capsys.readouterr().out
         assert {n: signal.getsignal(n) for n in before} == before
         expected = trained(tmp_path, [Once()], **HOURLY | {"name": "whole"})
         kcnn.resume(tmp_path / "run", data=DATA, callbacks=[Once()], verbose=False)
         assert_same_runs(tmp_path / "run", expected.directory)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize("where", ["evaluation", "writing"])
+    def test_behind_the_last_step_it_says_how_to_go_on(
+        self, where, number, tmp_path, capsys, monkeypatch
+    ):
+        def end(*_, **__):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+        whole = trained(tmp_path, name="whole")
+        with monkeypatch.context() as patch:
+            if where == "evaluation":
+                patch.setattr(Classification, "evaluate", end)
+            else:
+                patch.setattr(RunDirectory, "write_model", end)
+            recipe = kcnn.Recipe(logs=str(tmp_path), **BASE)
+            with pytest.raises((KeyboardInterrupt, SystemExit)):
+                kcnn.train(recipe, data=DATA)
+        assert f"kcnn resume {tmp_path / 'run'}" in capsys.readouterr().out
+        run = kcnn.resume(tmp_path / "run", data=DATA, verbose=False)
+        assert_same_runs(run.directory, whole.directory)
+
+    def test_one_that_is_ignored_stays_ignored(self, tmp_path):
+        """As SIGHUP is below nohup."""
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            hang_up = Once(lambda _: os.kill(os.getpid(), signal.SIGHUP), 2)
+            assert trained(tmp_path, [hang_up], epochs=1).result["epochs"] == 1
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     def test_handlers_come_back_behind_a_whole_training(self, tmp_path):
         def own(number, frame):
@@ -403,7 +447,9 @@ def command(*arguments, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_exit_statuses_of_the_command(number, status, tmp_path):
     arguments = ["--epochs", "500", "--name", "run", "--logs", str(tmp_path)]
     process = command("train", "lenet5", *arguments)
@@ -423,3 +469,93 @@ def wait_for(condition, process, seconds=60):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_tensorflow_loads_is_one_line(tmp_path):
+    for seconds in (0.3, 1.0, 2.0):
+        process = command("train", "lenet5", "--logs", str(tmp_path))
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert errors == "kcnn: Interrupted.\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_training_whose_reader_goes_comes_to_its_end(tmp_path):
+    process = command("train", "lenet5", "--epochs", "3", "--name", "run", "--logs", str(tmp_path))
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        errors = process.stderr.read()
+    assert process.wait(timeout=60) == 0, errors
+    assert errors == "kcnn: nothing more is shown: Broken pipe. The work goes on.\n"
+    assert (tmp_path / "run/result.json").is_file()
+
+
+class TestStarts:
+    """A start that fails leaves nothing that the next one would stumble over."""
+
+    def test_no_folder_is_left_behind(self, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise kcnn.InputError("no such thing")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_attempt", fail)
+            with pytest.raises(kcnn.InputError, match="no such thing"):
+                trained(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        assert trained(tmp_path).result["epochs"] == BASE["epochs"]
+
+    def test_one_that_was_killed_does_not_keep_the_name(self, tmp_path):
+        (tmp_path / "run/checkpoints").mkdir(parents=True)
+        (tmp_path / "run/.lock").write_text("process 1 on somewhere\n")
+        assert trained(tmp_path).result["epochs"] == BASE["epochs"]
+
+    def test_what_is_not_ours_is_not_taken(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run/notes.txt").write_text("mine")
+        with pytest.raises(kcnn.InputError, match="There is a run in"):
+            trained(tmp_path)
+        assert (tmp_path / "run/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+class TestEnds:
+    def test_logs_that_were_moved_away_get_no_command(self, tmp_path, capsys):
+        def move(_):
+            (tmp_path / "run").rename(tmp_path / "moved")
+
+        recipe = kcnn.Recipe(logs=str(tmp_path), **BASE)
+        with pytest.raises(OSError, match="No such file"):
+            kcnn.train(recipe, data=DATA, callbacks=[Once(move, 3)])
+        out = capsys.readouterr().out
+        assert "not there any more" in out
+        assert "kcnn resume" not in out
+
+    def test_a_finished_run_that_cannot_be_written_is_finished(self, tmp_path, capsys, monkeypatch):
+        run = trained(tmp_path)
+
+        def read_only(*_):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(files, "create", read_only)
+        assert kcnn.resume(run.directory, data=DATA).result == run.result
+        assert "is finished" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["checkpoints", "train", "model.keras", ".result.json"])
+    def test_links_in_a_run_are_not_followed(self, name, tmp_path):
+        with pytest.raises(ZeroDivisionError):
+            trained(tmp_path, [Once(lambda _: 1 / 0, 8)])
+        target = tmp_path / "target"
+        target.mkdir()
+        (target / "epoch-0001-step-000000.ckpt").write_text("mine")
+        path = tmp_path / "run" / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.symlink_to(target)
+        with pytest.raises(kcnn.InputError, match="is a link to"):
+            kcnn.resume(tmp_path / "run", data=DATA, verbose=False)
+        assert (target / "epoch-0001-step-000000.ckpt").read_text() == "mine"

@@ -43,8 +43,9 @@ class TestRunDirectory:
     def test_holds_everything(self, digits_run):
         names = {path.name for path in digits_run.directory.iterdir()}
         assert {"recipe.json", "metrics.csv", "checkpoints", "model.keras", "result.json"} <= names
-        assert (digits_run.directory / "train").is_dir()
-        assert (digits_run.directory / "validation").is_dir()
+        folders = [path.name for path in digits_run.directory.iterdir() if path.is_dir()]
+        assert folders == ["checkpoints"]  # one run in TensorBoard
+        assert list(digits_run.directory.glob("events.out.tfevents.*"))
 
     def test_result_has_the_documented_figures(self, digits_run):
         result = json.loads((digits_run.directory / "result.json").read_text())
@@ -71,6 +72,7 @@ class TestRunDirectory:
         with (digits_run.directory / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [float(row["val_loss"]) for row in rows] == digits_run.history["val_loss"]
+        assert [row["epoch"] for row in rows] == ["1", "2"]
         assert digits_run.history.keys() >= {
             "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second",
         }  # fmt: skip

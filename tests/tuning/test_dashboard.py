@@ -13,18 +13,20 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from kcnn import terminal
+from kcnn.callbacks.records.hparams import HParams
 from kcnn.figures import Figure
+from kcnn.recipes.domains import Choice, Range
 from kcnn.tasks.task import find, ranking
 from kcnn.tuning import Options, space_of, tune
-from kcnn.tuning.dashboard import Session
 from kcnn.tuning.records import Trial
+from kcnn.tuning.space import Space
 from kcnn.tuning.views.figures import (
     _best_so_far,
     _importance,
     _scores,
     draw,
-    importance,
 )
+from kcnn.tuning.views.importance import importance
 from kcnn.tuning.views.report import View, space_table, trials_table
 
 RANKING = ranking(find("classification"))
@@ -55,55 +57,43 @@ def hparams(directory):
 
 
 class TestHParams:
-    def test_domains(self, found):
-        content = hparams(found.directory)[metadata.EXPERIMENT_TAG]
-        infos = {i.name: i for i in metadata.parse_experiment_plugin_data(content).hparam_infos}
-        assert infos.keys() == {"optimizer", "learning_rate", "weight_decay", "momentum", "width"}
-        rate = infos["learning_rate"].domain_interval
-        assert (rate.min_value, rate.max_value) == (1e-4, 1e-1)
-        assert infos["momentum"].domain_interval.max_value == 0.99
-        widths = infos["width"].domain_discrete.values
-        assert [value.number_value for value in widths] == [4, 8]
-        names = [value.string_value for value in infos["optimizer"].domain_discrete.values]
-        assert names == ["adamw", "nesterov"]
-
-    def test_sessions(self, found):
-        for trial in found.trials:
-            directory = found.directory / f"trial-{trial.number:04d}"
-            content = hparams(directory)[metadata.SESSION_START_INFO_TAG]
-            values = metadata.parse_session_start_info_plugin_data(content).hparams
-            assert values["learning_rate"].number_value == trial.values["learning_rate"]
-            assert values["width"].number_value == trial.values["width"]
-            assert ("momentum" in values) == (trial.values["optimizer"] == "nesterov")
-            assert "batch_size" not in values  # fixed
-
-    def test_all_runs_are_of_one_experiment(self, found):
-        """TensorBoard takes that of any run for all."""
+    def test_each_trial_and_the_winner_have_a_row_of_their_own(self, found):
+        groups = set()
         runs = [path.parent for path in found.directory.glob("*/recipe.json")]
         assert len(runs) == 4
-        contents = [hparams(path)[metadata.EXPERIMENT_TAG] for path in (found.directory, *runs)]
-        assert set(contents) == {contents[0]}
+        for directory in runs:
+            records = hparams(directory)
+            assert metadata.EXPERIMENT_TAG not in records  # of one, all runs would have the columns
+            recipe = json.loads((directory / "recipe.json").read_text())["recipe"]
+            start = metadata.parse_session_start_info_plugin_data(
+                records[metadata.SESSION_START_INFO_TAG]
+            )
+            groups.add(start.group_name)
+            assert start.hparams["learning_rate"].number_value == recipe["learning_rate"]
+            assert start.hparams["width"].number_value == recipe["options"]["width"]
+            assert start.hparams["model"].string_value == "mlp"
+            assert ("momentum" in start.hparams) == (recipe["optimizer"] == "nesterov")
+        assert len(groups) == len(runs)
 
-    def test_scores_and_curves(self, found):
+    def test_figures_are_those_of_the_weights_that_were_kept(self, found):
         winner = dataclasses.replace(found.trials[0], number=-1)
         for trial in (*found.trials, winner):
             name = f"trial-{trial.number:04d}" if trial.number >= 0 else found.run.directory.name
-            directory = found.directory / name
             tags = {}
-            for path in sorted(directory.rglob("events*")):
+            for path in sorted((found.directory / name).rglob("events*")):
                 for event in event_file_loader.EventFileLoader(str(path)).Load():
                     for value in event.summary.value:
-                        if value.tag.startswith(("score", "epoch")):
-                            tags[value.tag] = float(make_ndarray(value.tensor))
-            assert tags["score/accuracy"] == pytest.approx(trial.figures["accuracy"])
-            assert tags["score/loss"] == pytest.approx(trial.figures["loss"])
-            assert {"epoch_accuracy", "epoch_loss"} <= tags.keys()
+                        if value.metadata.plugin_data.plugin_name != metadata.PLUGIN_NAME:
+                            tags[value.tag] = value.tensor
+            for figure in ("accuracy", "loss"):
+                kept = float(make_ndarray(tags[f"kept/validation_{figure}"]))
+                assert kept == pytest.approx(trial.figures[figure])
+                assert {f"{figure}/train", f"{figure}/validation"} <= tags.keys()
 
     def test_callbacks_can_be_copied_deeply(self, tmp_path):
         """KerasTuner copies the callbacks that it is handed."""
-        space = space_of("mlp")
-        session = Session(tmp_path, space, RANKING, {"width": 64, "optimizer": "adamw"})
-        copy.deepcopy(session).on_train_begin()
+        row = HParams(tmp_path, {"width": 64, "optimizer": "adamw"})
+        copy.deepcopy(row).on_train_begin()
         content = hparams(tmp_path)[metadata.SESSION_START_INFO_TAG]
         assert "width" in metadata.parse_session_start_info_plugin_data(content).hparams
         view = View(Console(quiet=True), Options(), RANKING)
@@ -187,16 +177,37 @@ class TestFigures:
         assert [path.name for path in few] == ["scores.png", "best_so_far.png"]
 
     def test_importance_finds_the_one_that_counts(self):
-        by_name, score = importance(space_of("lenet5"), trials(40), RANKING)
-        assert max(by_name, key=lambda name: by_name[name][0]) == "learning_rate"
-        assert by_name["learning_rate"][0] > 5 * by_name["batch_size"][0]
-        assert score > 0.5
+        found = importance(space_of("lenet5"), trials(40), RANKING)
+        means = {name: mean for name, (mean, _) in found.by_name.items()}
+        assert max(means, key=means.get) == "learning_rate"
+        assert means["learning_rate"] > 5 * found.noise > 0
+        assert all(mean < found.noise for name, mean in means.items() if name != "learning_rate")
+        assert found.score > 0.5
+
+    def test_a_child_does_not_carry_the_importance_of_its_parent(self):
+        """`swa` decides, `swa_learning_rate` counts where it is on, and is noise."""
+        rng, made = np.random.default_rng(1), []
+        for number in range(60):
+            swa = number % 2 == 0
+            values = {"swa": swa, "learning_rate": 10 ** rng.uniform(-4, -1)}
+            values |= {"swa_learning_rate": 10 ** rng.uniform(-3, -1)} if swa else {}
+            error = (0.05 if swa else 0.2) + 0.01 * rng.uniform()
+            figures = {"accuracy": 1 - error, "loss": error}
+            made.append(Trial(number, values, 1, 0, "completed", figures, 1.0))
+        space = Space({
+            "swa": Choice((False, True)), "learning_rate": Range(1e-4, 1e-1, "log"),
+            "swa_learning_rate": Range(1e-3, 1e-1, "log"),
+        })  # fmt: skip
+        found = importance(space, made, RANKING)
+        means = {name: mean for name, (mean, _) in found.by_name.items()}
+        assert means["swa"] > 0.5
+        assert means["swa_learning_rate"] < means["swa"] / 20
 
     @pytest.mark.parametrize(("count", "said"), [(12, "a hint"), (40, "trust it")])
     def test_few_trials_are_not_to_be_trusted(self, count, said):
         """Even where the forest fits them, as it does here."""
         space, made = space_of("lenet5", ["batch_size=32"]), trials(count)
-        assert importance(space, made, RANKING)[1] > 0.5
+        assert importance(space, made, RANKING).score > 0.5
         assert said in _importance(space, made, RANKING).axes[0].get_title()
 
     def test_what_no_trial_has_is_left_out(self):
@@ -204,7 +215,7 @@ class TestFigures:
         figure = _scores(space, made, RANKING)
         shown = {axes.get_xlabel() for axes in figure.axes if axes.get_visible()}
         assert shown == {"learning_rate", "optimizer", "swa", "batch_size", "weight_decay"}
-        by_name, _ = importance(space, made, RANKING)
+        by_name = importance(space, made, RANKING).by_name
         assert by_name.keys() == shown - {"swa"}  # which is the same for all
 
     def test_a_search_leaves_them(self, found):

@@ -19,10 +19,12 @@ from oracles.searches import DATA, RATES, arrays, digits, outcomes
 import kcnn
 from kcnn.errors import NonFiniteError
 from kcnn.figures import LOSS
+from kcnn.recipes.domains import Choice, Range
 from kcnn.training.loop import engine
-from kcnn.tuning import Options, tune
+from kcnn.tuning import Options, feasibility, tune
 from kcnn.tuning import trials as trials_module
 from kcnn.tuning.records import trial_seed
+from kcnn.tuning.space import Space
 from kcnn.tuning.views.report import chance
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
@@ -425,3 +427,120 @@ def test_options_are_checked():
     ]:
         with pytest.raises(kcnn.InputError, match=message):
             Options(**fields)
+
+
+@pytest.mark.slow
+class TestSpace:
+    """Rows are checked before the first trial; what can be counted is."""
+
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            ("optimizer=lion", r"row optimizer .*'lion'.*sgd, momentum"),
+            ("optimizer=adam,lion", "row optimizer .*'lion'"),
+            ("batch_size=0,32", "row batch_size .*0"),
+            ("batch_size=0:64", "row batch_size .*0"),
+            ("label_smoothing=0.1:1.5", "row label_smoothing .*1.5"),
+            ("dropout=0.2,1.5", "row dropout"),
+            ("depth=a,b", "row depth .*'a'"),
+            ("width=8,", "missing"),
+            ("depth=1:1000000", r"row depth=1:1000000 .*more than 8,000 layers"),
+        ],
+    )
+    def test_values_that_no_trial_could_have(self, row, message, tmp_path):
+        rows = [r for r in RATES if r.partition("=")[0] != row.partition("=")[0]]
+        options = Options(model="mlp", space=(*rows, row), logs=str(tmp_path), trials=2)
+        with pytest.raises(kcnn.InputError, match=message):
+            tune(options, data=DATA, verbose=False)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_two_combinations_are_two_trials_and_no_advice(self, tmp_path, capsys):
+        rows = [*(r for r in RATES if not r.startswith("width")), "width=4,8"]
+        rows += ["learning_rate=0.01", "weight_decay=0.0", "momentum=0.9"]
+        options = Options(
+            model="mlp", space=tuple(rows), logs=str(tmp_path), trials=5, epochs=1, winner=False
+        )
+        found = tune(options, data=DATA)
+        assert sorted(t.values["width"] for t in found.trials) == [4, 8]
+        out = capsys.readouterr().out
+        assert "2 trials: all combinations of the space were tried." in out
+        assert "ten more would add" not in out
+
+    def test_combinations_are_counted_where_they_count(self):
+        rows = {
+            "optimizer": Choice(("adam", "momentum")), "momentum": Choice((0.8, 0.9, 0.95)),
+            "depth": Range(1, 3), "width": 8,
+        }  # fmt: skip
+        assert Space(rows).combinations == (1 + 3) * 3
+        assert Space(rows | {"learning_rate": Range(0.1, 0.2)}).combinations is None
+
+    def test_kerastuners_own_variables_are_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("KERASTUNER_TUNER_ID", "tuner0")
+        with pytest.raises(kcnn.InputError, match="unset KERASTUNER_TUNER_ID"):
+            search(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_link_in_a_search_is_not_followed(self, whole, tmp_path):
+        shutil.copytree(whole.directory, tmp_path / "search")
+        target = tmp_path / "mine"
+        target.mkdir()
+        (target / "thesis.txt").write_text("years")
+        shutil.rmtree(tmp_path / "search/keras_tuner")
+        (tmp_path / "search/keras_tuner").symlink_to(target)
+        with pytest.raises(kcnn.InputError, match="is a link to"):
+            search(tmp_path, trials=5)
+        assert (target / "thesis.txt").read_text() == "years"
+
+    def test_the_memory_of_a_search_is_that_with_which_it_began(self, tmp_path, monkeypatch):
+        search(tmp_path, trials=1)
+        began = json.loads((tmp_path / "search/search.json").read_text())["memory"]
+        monkeypatch.setattr(feasibility, "spare", lambda: 1)
+        found = search(tmp_path, trials=2)
+        assert len(found.trials) == 2
+        assert json.loads((tmp_path / "search/search.json").read_text())["memory"] == began
+
+
+DYING = """
+import os, signal, sys
+sys.path[:0] = sys.argv[2:]
+from oracles.searches import DATA
+import keras
+from kcnn.tuning import Options, tune
+import test_search
+
+class Die(keras.callbacks.Callback):
+    def get_state(self): return {}
+    def set_state(self, state): pass
+    def on_train_batch_end(self, batch, logs=None):
+        with open(sys.argv[1] + "/deaths", "a+") as file:
+            file.seek(0)
+            if len(file.read()) < 4:
+                file.write("x")
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+test_search.search(sys.argv[1], trials=2, callbacks=lambda: [Die()])
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_ends_its_process_is_given_up(tmp_path):
+    """As the kernel ends one that finds no memory: the same command goes on behind it."""
+    arguments = [sys.executable, "-c", DYING, str(tmp_path), str(HERE), str(HERE.parent)]
+    statuses = [subprocess.run(arguments, check=False).returncode for _ in range(5)]
+    assert statuses == [-signal.SIGKILL] * 4 + [0]
+    records = [
+        json.loads(path.read_text()) for path in sorted((tmp_path / "search/trials").iterdir())
+    ]
+    assert [record["status"] for record in records] == ["failed", "completed"]
+    assert "died 4 times" in records[0]["reason"]
+
+
+@pytest.mark.slow
+def test_breaking_a_trial_off_is_no_death(tmp_path):
+    for _ in range(6):
+        Break.left = 1
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path, trials=1, callbacks=lambda: [Break()])
+    Break.left = math.inf
+    assert search(tmp_path, trials=1, callbacks=lambda: [Break()]).trials[0].status == "completed"

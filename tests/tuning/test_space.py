@@ -1,6 +1,8 @@
 """Search spaces: tables, overrides, and the way from `hp` to a recipe."""
 
+import copy
 import itertools
+import pickle
 
 import keras
 import keras_tuner
@@ -212,6 +214,25 @@ class TestHyperModel:
         best = tuner.get_best_models()[0]
         assert best.get_layer("fc1").units == trials[0].hyperparameters.values["width"]
         assert best.evaluate(images, labels, verbose=0)[1] == pytest.approx(trials[0].score)
+        # What KerasTuner has saved is plain Keras' own.
+        plain = keras.Model.from_config(best.get_config())
+        (saved,) = tmp_path.glob(f"**/trial_{trials[0].trial_id}/*.weights.h5")
+        plain.load_weights(saved)
+        np.testing.assert_array_equal(plain.predict(images, verbose=0),
+                                      best.predict(images, verbose=0))  # fmt: skip
+
+    def test_it_can_be_pickled(self):
+        """As tuners that work in other processes do."""
+        made = hypermodel("mlp", input_shape=(6, 6, 1), classes=3, space={"width": [4, 8]},
+                          overrides=["depth=1"], dropout=0.1)  # fmt: skip
+        for again in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+            hp = keras_tuner.HyperParameters()
+            model = again.build(hp)
+            assert "width" in hp.values
+            assert "depth" not in hp.values
+            assert model.input_shape == (None, 6, 6, 1)
+            assert model.output_shape == (None, 3)
+            assert again.name == made.name
 
     def test_rows_it_has_no_place_for_are_refused(self):
         with pytest.raises(kcnn.InputError, match="no swa"):

@@ -1,5 +1,6 @@
 """Workers: the same set of trials as one process, whoever dies meanwhile."""
 
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,6 @@ from oracles.searches import RATES, outcomes
 import kcnn
 from kcnn.storage.files import Lock
 from kcnn.tuning import Options, member, tune, workers
-from kcnn.tuning.records import Records, Trial
 
 HERE = Path(__file__).parent
 
@@ -105,19 +105,15 @@ def test_with_a_chief_all_begin_anew(crew):
     assert [process.returncode for process in workers_before] == [-signal.SIGTERM] * 2
 
 
-def test_a_trial_that_kills_process_after_process_has_failed(crew, tmp_path):
-    trials = Records(tmp_path)
-    trials.write(Trial(3, {"width": 4}, 1, 0))
+def test_deaths_within_a_trial_are_its_own_affair(crew, tmp_path):
+    """`kcnn.tuning.trials` counts them, with workers or without."""
     (tmp_path / "trial-0003").mkdir()
     role = crew.started[-1]
     with Lock(tmp_path / "trial-0003"):  # held by this process, which the others pretend to be
-        for death in range(1, workers._DEATHS + 1):
-            assert trials.read(3).status == "running"
+        for death in range(1, 2 * workers._DEATHS):
             crew._processes[role].returncode = -9
             assert crew.watch()
             assert crew.started[-1] == role, death
-    assert trials.read(3).status == "failed"
-    assert "died 4 times, the last with status -9" in trials.read(3).reason
 
 
 def test_deaths_outside_of_trials_end_the_search(crew, tmp_path):
@@ -136,7 +132,7 @@ def test_what_a_worker_refuses_is_said_once(crew, monkeypatch, capsys):
     monkeypatch.setattr(member, "_end_with_parent", lambda parent: None)
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker-0")
     role = crew.started[-1]
-    crew._processes[role].returncode = member.serve(crew.task)
+    crew._processes[role].returncode = member.serve(crew.task, os.getppid())
     crew._log(role).write_text("chatter\n" + capsys.readouterr().err)
     with pytest.raises(kcnn.InputError, match=r"^Unknown model 'lenet6'"):
         crew.watch()
@@ -257,6 +253,34 @@ def test_options(fields, message):
 def test_what_only_this_process_has(tmp_path):
     with pytest.raises(kcnn.InputError, match="Workers are other processes"):
         tune(Options(workers=2, logs=str(tmp_path)), data=([], []))
+
+
+def test_one_whose_parent_dies_while_keras_loads_ends(tmp_path):
+    """Whatever it imports first, it watches its parent by then."""
+    task = tmp_path / "task.json"
+    task.write_text(json.dumps({"model": "mlp", "space": [], "logs": str(tmp_path)}))
+    # By itself it would wait for a chief, for hours.
+    role = {"TUNER_ID": "worker-0", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "1"}
+    environment = os.environ | {f"KERASTUNER_{name}": value for name, value in role.items()}
+    code = (
+        "import os, subprocess, sys, time\n"
+        "member = [sys.executable, '-m', 'kcnn.tuning.member', sys.argv[1], str(os.getpid())]\n"
+        "child = subprocess.Popen(member, start_new_session=True)\n"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    for seconds in (0.0, 0.3, 1.0):
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code, str(task)],
+            stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        pid = int(parent.stdout.readline())
+        time.sleep(seconds)
+        parent.kill()
+        parent.communicate()
+        deadline = time.monotonic() + 20
+        while os.path.exists(f"/proc/{pid}/fd/0"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_they_end_with_their_parent(tmp_path):

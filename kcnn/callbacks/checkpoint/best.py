@@ -133,6 +133,7 @@ class BestWeights(keras.callbacks.Callback):
             return
         started, present = time.perf_counter(), self.model.get_weights()
         files.check_space(self.path, 4 * self.model.count_params())
+        files.beside(self.path).unlink(missing_ok=True)  # also where it is a link
         self.model.set_weights(self._weights)
         try:
             _without_optimizer(self.model).save_weights(files.beside(self.path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.callbacks.checkpoint import batches, files
+from kcnn.callbacks.checkpoint.content import VERSION
 from kcnn.callbacks.checkpoint.period import Period, within_epochs
 from kcnn.callbacks.checkpoint.refusals import refuse_unbuilt, swapping
 from kcnn.callbacks.checkpoint.signals import Signals
@@ -200,7 +201,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         self._signals.raise_it()
 
     def on_signals(self, *signals: int) -> contextlib.AbstractContextManager[None]:
-        """Within it, SIGTERM and SIGINT (or `signals`) end `fit` behind the step.
+        """Within it, SIGTERM, SIGINT and SIGHUP (or `signals`) end `fit` behind the step.
 
         A checkpoint is saved; `fit` then raises KeyboardInterrupt for SIGINT and SystemExit(128 +
         number) for another; a second signal ends the process at once. The handlers that were
@@ -231,7 +232,7 @@ class ExactCheckpoint(keras.callbacks.Callback):
         except FloatingPointError as error:
             raise NonFiniteError(f"{error} behind step {step}", step + 1) from error
         content = {
-            "training": files.VERSION,  # of what follows
+            "training": VERSION,  # of what follows
             "epoch": self._epoch,
             "batch": self._batch,
             "step": step,

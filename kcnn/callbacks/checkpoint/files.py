@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kcnn.callbacks.checkpoint import content
 from kcnn.callbacks.checkpoint.variables import Snapshot, kinds
 from kcnn.errors import InputError
 from kcnn.startup import keras
 from kcnn.storage import archive
+from kcnn.storage.files import create
 
 _FILE = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
-
-#: Of what a checkpoint holds. In 1 the rate of a schedule of kcnn's was no variable.
-VERSION = 2
 
 
 def path_of(directory: Path, epoch: int, step: int) -> Path:
@@ -34,14 +33,12 @@ def newest(directory: Path) -> tuple[Path | None, dict[str, Any] | None]:
         InputError: None of those that are there is whole, or one is of another version.
     """
     damaged = []
-    for _, path in reversed(files_in(directory)):
+    for place, path in reversed(files_in(directory)):
         try:
-            found = archive.read(path)
+            found = _read(path, *place)
         except (archive.DamagedError, OSError) as error:
             damaged.append(str(error))
             continue
-        if found.get("training") not in (1, VERSION):
-            raise InputError(f"{str(path)!r} was written by a newer version of kcnn.")
         found["variables"]["rated"] = found["training"] > 1
         if damaged:
             warnings.warn(f"{' '.join(damaged)} Training goes on from {path.name}.", stacklevel=3)
@@ -52,6 +49,24 @@ def newest(directory: Path) -> tuple[Path | None, dict[str, Any] | None]:
             f"begin with the first step."
         )
     return None, None
+
+
+def _read(path: Path, epoch: int, batch: int) -> dict[str, Any]:
+    """A whole checkpoint.
+
+    Raises:
+        DamagedError: It is none.
+        InputError: It is one of a newer version.
+        OSError: It cannot be read.
+    """
+    found = archive.read(path)
+    version = found.get("training") if isinstance(found, dict) else None
+    if type(version) is int and version > content.VERSION:
+        raise InputError(f"{str(path)!r} was written by a newer version of kcnn.")
+    if type(version) is not int or version < 1:
+        raise archive.DamagedError(f"{str(path)!r} is damaged: it holds no checkpoint.")
+    content.check(path, found, epoch, batch)
+    return found
 
 
 def differences_from(
@@ -152,7 +167,8 @@ def make_writable(directory: Path) -> None:
         for half in directory.glob(".epoch-*.ckpt"):  # of a process that was killed
             half.unlink()
         probe = directory / ".probe"
-        probe.write_bytes(b"x")
+        with create(probe) as file:
+            file.write(b"x")
         probe.unlink()
     except OSError as error:
         raise InputError(

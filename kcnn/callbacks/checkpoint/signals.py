@@ -8,6 +8,31 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+#: What ends a process that may save first: also a terminal that is closed.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Within it each of `ENDING` is an exception at once, as Ctrl-C is: `SystemExit(128 + number)`.
+
+    For work that is repeated when it goes on, and that writes files whole or not at all.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    previous = {}
+    with contextlib.suppress(ValueError):  # not the main thread
+        for number in ENDING:
+            if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_DFL:
+                previous[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
 
 class Signals:
     """What was received within `caught`, until somebody raises it.
@@ -21,11 +46,15 @@ class Signals:
 
     @contextlib.contextmanager
     def caught(self, *signals: int) -> Iterator[None]:
-        """Keep the first of SIGTERM and SIGINT (or `signals`); end the process at the second."""
+        """Keep the first of SIGTERM, SIGINT and SIGHUP (or `signals`); at the second, end.
+
+        One that the process ignores, as below `nohup`, stays ignored.
+        """
         self.received, previous = None, {}
         with contextlib.suppress(ValueError):  # not the main thread
-            for number in signals or (signal.SIGTERM, signal.SIGINT):
-                previous[number] = signal.signal(number, self._receive)
+            for number in signals or ENDING:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    previous[number] = signal.signal(number, self._receive)
         try:
             yield
             self.raise_it()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.errors import InputError
 from kcnn.startup import keras
 from kcnn.storage import archive
 
@@ -76,7 +77,10 @@ def restore_state(callback: keras.callbacks.Callback, state: Any) -> None:
     # Checkpoints of before hold what Keras' own were made with, too.
     foreign = not type(callback).__module__.startswith("keras.")
     made_with = {} if foreign else configuration(callback)
-    vars(callback).update({n: _decoded(v) for n, v in state.items() if n not in made_with})
+    own = {n: _decoded(v) for n, v in state.items() if n not in made_with}
+    if methods := [name for name in own if callable(getattr(type(callback), name, None))]:
+        raise ValueError(f"{', '.join(methods)} is what it does, not what it knows")
+    vars(callback).update(own)
 
 
 def lost(callback: keras.callbacks.Callback) -> list[str]:
@@ -148,9 +152,19 @@ class States:
         return [[type(c).__name__, state_of(c, made_with)] for c, made_with in self._callbacks]
 
     def restore(self, taken: Sequence[Sequence[Any]]) -> None:
-        """Put what `take` gave back."""
-        for (callback, _), (_, state) in zip(self._callbacks, taken, strict=True):
-            restore_state(callback, state)
+        """Put what `take` gave back.
+
+        Raises:
+            InputError: What was taken is no state of that callback.
+        """
+        for (callback, _), (name, state) in zip(self._callbacks, taken, strict=True):
+            try:
+                restore_state(callback, state)
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                raise InputError(
+                    f"The checkpoint's state of {name} is not one of it: "
+                    f"{type(error).__name__}: {error}."
+                ) from error
 
 
 def surroundings(model: keras.Model) -> dict[str, Any]:
@@ -164,7 +178,8 @@ def surroundings(model: keras.Model) -> dict[str, Any]:
 
 def restore_surroundings(model: keras.Model, found: Mapping[str, Any]) -> None:
     """Put what `surroundings` gave back."""
-    vars(model.history).update(found["history"])
+    course = found["history"]
+    vars(model.history).update({n: course[n] for n in ("epoch", "history") if n in course})
     random.setstate(found["random"]["python"])
     np.random.set_state(found["random"]["numpy"])
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kcnn.errors import InputError
 from kcnn.startup import keras
 
 
@@ -70,9 +71,7 @@ class Snapshot:
                 found.append(f"{kind}: {len(values)} variables there, {len(variables)} here")
                 continue
             for variable, value in zip(variables, values, strict=True):
-                shape = tuple(variable.shape)
-                if shape != value.shape:
-                    found.append(f"{variable.path}: shape {value.shape} there, {shape} here")
+                found += _difference(variable, value)
         return found
 
     @staticmethod
@@ -82,7 +81,7 @@ class Snapshot:
         A rate that an older version did not keep stays as it is: the schedule sets it.
 
         Raises:
-            RuntimeError: Metrics are to be restored that Keras has not built yet.
+            InputError: Metrics are to be restored that Keras has not built yet, or that are others.
         """
         pairs = list(zip(model.variables, taken["model"], strict=True))
         pairs += zip(_optimizer_variables(model, taken), taken["optimizer"], strict=True)
@@ -90,11 +89,13 @@ class Snapshot:
             pairs += zip(other.variables, taken["others"][name], strict=True)
         if "metrics" in taken:
             if len(model.metrics_variables) != len(taken["metrics"]):
-                raise RuntimeError(
-                    "Keras has not built the metrics yet. Call model.compute_metrics, or evaluate "
-                    "a batch, before fit."
+                raise InputError(
+                    "Keras has not built the metrics yet, or they are others. Call "
+                    "model.compute_metrics, or evaluate a batch, before fit."
                 )
             pairs += zip(model.metrics_variables, taken["metrics"], strict=True)
+        if found := [text for variable, value in pairs for text in _difference(variable, value)]:
+            raise InputError(f"The checkpoint is of another training: {'; '.join(found)}.")
         for variable, value in pairs:
             variable.assign(value)
 
@@ -107,6 +108,17 @@ class Snapshot:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             model.compute_metrics(x, y, model(x, training=False), sample_weight=weight)
             model.reset_metrics()
+
+
+def _difference(variable: keras.Variable, value: Any) -> list[str]:
+    """How a value is not one of the variable's, in words."""
+    shape, dtype = tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype)
+    found = []
+    if shape != value.shape:
+        found.append(f"{variable.path}: shape {value.shape} there, {shape} here")
+    if dtype != value.dtype.name:
+        found.append(f"{variable.path}: {value.dtype.name} there, {dtype} here")
+    return found
 
 
 def other_optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from kcnn.callbacks.records.guards import forgiving
 from kcnn.startup import keras
+from kcnn.storage.files import replace, without_links
 
 Logs = dict[str, Any] | None
 
@@ -15,6 +17,8 @@ Logs = dict[str, Any] | None
 @forgiving(lambda: (OSError,))
 class MetricsTable(keras.callbacks.Callback):
     """Write one row an epoch, as `keras.callbacks.CSVLogger` does, that resuming does not repeat.
+
+    Epochs count from 1.
 
     A figure that a later epoch brings first gets a column of its own, empty above.
 
@@ -36,27 +40,30 @@ class MetricsTable(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Begin with these rows, in the file, too."""
         self._rows = state["rows"]
+        if self._rows and self._rows[0]["epoch"] == 0:  # kcnn 0.1 counted from 0
+            self._rows = [row | {"epoch": row["epoch"] + 1} for row in self._rows]
         self._write_all()
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._rows, self._columns = [], []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        row = {"epoch": epoch, **{name: float(value) for name, value in (logs or {}).items()}}
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
         self._rows.append(row)
         if len(self._rows) == 1 or not set(row) <= set(self._columns):
             self._write_all()
             return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with open(self.path, "a", newline="", encoding="utf-8", opener=without_links) as file:
             self._writer(file).writerow(row)
 
     def _write_all(self) -> None:
         names = dict.fromkeys(name for row in self._rows for name in row)
         self._columns = ["epoch", *sorted(name for name in names if name != "epoch")]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = self._writer(file)
-            writer.writeheader()
-            writer.writerows(self._rows)
+        text = io.StringIO(newline="")
+        writer = self._writer(text)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        replace(self.path, lambda file: file.write(text.getvalue().encode()))
 
     def _writer(self, file: Any) -> csv.DictWriter:
         return csv.DictWriter(file, self._columns)

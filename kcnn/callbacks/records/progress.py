@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from kcnn import terminal
 from kcnn.figures import LOSS, Figure
 from kcnn.startup import keras
 
@@ -33,7 +34,7 @@ class Progress(keras.callbacks.Callback):
         self, console: Console | None = None, figures: Sequence[Figure] | None = None
     ) -> None:
         super().__init__()
-        self.console = console or Console()
+        self.console = console or terminal.console()
         self._given = figures
         self._figures: Sequence[Figure] = ()  # with the loss, once they are known
         self._bars: Any = None  # of rich, in training
@@ -93,11 +94,11 @@ class Progress(keras.callbacks.Callback):
 
     def _new_bars(self) -> Bars:
         return Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
@@ -112,8 +113,8 @@ class Progress(keras.callbacks.Callback):
     def _print(self, *cells: str, style: str | None = None) -> None:
         *figures, speed, clock = cells
         line = [f"{cell:>{_WIDTH}}" for cell in figures]
-        self.console.print("  ".join([*line, f"{speed:>11}", f"{clock:>8}"]), style=style,
-                           highlight=False)  # fmt: skip
+        text = "  ".join([*line, f"{speed:>11}", f"{clock:>8}"])
+        self.console.print(terminal.styled(text), style=style)  # on any console: no markup
 
 
 def _is_metric(name: str) -> bool:

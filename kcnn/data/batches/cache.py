@@ -25,7 +25,7 @@ from kcnn.data.sets.arrays import aligned
 from kcnn.data.sets.images import ImageFiles
 from kcnn.devices.memory import host_memory
 from kcnn.errors import InputError
-from kcnn.storage.files import beside, check_space, put_in_place
+from kcnn.storage.files import beside, check_space, put_in_place, without_links
 
 _CHUNK = 256  # images that are decoded before they are written
 
@@ -104,7 +104,7 @@ def _from_disk(
     if images is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with beside(path).open("ab") as file:
+            with open(beside(path), "ab", opener=without_links) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if _opened(path, whole) is None:  # nobody wrote it while this process waited
                     _write(file, path, whole, _decoded(len(files), read, progress))
@@ -145,6 +145,8 @@ def _write(
 def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap | None:
     """The images in a cache file, or None unless it is whole."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         images = np.lib.format.open_memmap(path, mode="r")
         whole = path.stat().st_size == images.offset + images.nbytes
     except (OSError, ValueError):  # missing, or no array of plain values

@@ -7,6 +7,7 @@ of all splits are read together, so that a form, a hole or a name means the same
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from kcnn.errors import InputError
 #: More classes than this share of the training images: they are numbers to predict, or names.
 _MOST = 0.5
 _FEW = 20  # classes of which nobody wonders
+_SHOWN = 20  # names that a message lists
+#: Numbers below this are classes of a larger set of which a few are there, such as ImageNet's.
+_PUBLISHED = 25_000
 
 
 def as_labels(given: Any, what: str) -> np.ndarray:
@@ -144,13 +148,18 @@ def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
         InputError: With those that are repeated.
     """
     names = tuple(str(name) for name in class_names)
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated or "" in names:
         raise InputError(
-            f"class_names must be distinct and not empty. Received: {list(names)}."
-            + (f" Repeated: {repeated}." if repeated else "")
+            f"class_names must be distinct and not empty. Received: {_some(names)}."
+            + (f" Repeated: {_some(repeated)}." if repeated else "")
         )
     return names
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{list(names[:_SHOWN])}{more}"
 
 
 def check_labels_below(labels: np.ndarray, classes: int, what: str, reason: str) -> None:
@@ -179,6 +188,7 @@ def _of_numbers(
         check_labels_below(labels, int(train.max(initial=-1)) + 1, part, "from the labels of train")
     occurring = np.unique(np.concatenate(list(parts.values())))
     _refuse_many(len(occurring), len(train))
+    _refuse_far(train)
     names = tuple(map(str, occurring.tolist()))
     if len(occurring) == occurring.max(initial=-1) + 1:
         return dict(parts), names, ""
@@ -282,4 +292,15 @@ def _refuse_many(classes: int, images: int) -> None:
         raise InputError(
             f"{images} training images have {classes} different labels: these are no classes. Give "
             f"class numbers, with several images of each."
+        )
+
+
+def _refuse_far(labels: np.ndarray) -> None:
+    """Refuse a number that is no class number by its size: one slip among many that are."""
+    largest = int(labels.max(initial=0))
+    if largest >= max(_PUBLISHED, len(labels)):
+        index = int(np.argmax(labels))
+        raise InputError(
+            f"The label {largest} at index {index} of train is far above the {len(labels)} images "
+            f"there: no class number. Correct it, or name the classes with class_names."
         )

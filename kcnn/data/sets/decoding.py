@@ -14,6 +14,7 @@
 import contextlib
 import io
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # Pillow warns of decompression bombs from 89,478,485 pixels on; beyond it, kcnn refuses.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+#: Of one image while it is decoded and converted; threads decode several.
+MAX_BYTES = 768 * 2**20
 
 # How files of these formats begin: one that does, and is not identified, is broken.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"GIF8", b"RIFF")
@@ -42,6 +45,8 @@ def open_image(source: Path | io.BytesIO) -> Image.Image:
     Raises:
         BadImage: empty, unreadable, no image of `FORMATS`, or larger than `MAX_PIXELS`.
     """
+    if isinstance(source, Path) and not is_regular(source):
+        raise BadImage("is no regular file, but a folder, pipe, socket or device")
     try:
         image = Image.open(source, formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -56,7 +61,37 @@ def open_image(source: Path | io.BytesIO) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise BadImage(_TOO_LARGE)
+    if (size := image.width * image.height * _bytes_per_pixel(image)) > MAX_BYTES:
+        image.close()
+        raise BadImage(
+            f"decoding it takes {size / 2**20:,.0f} MiB, and {MAX_BYTES / 2**20:,.0f} are allowed: "
+            f"scale the image down first"
+        )
     return image
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """At most, with the copies that `_converted` makes; Pillow keeps RGB in four bytes."""
+    if _may_be_transparent(image):
+        return 4 * 4  # itself, white, both on each other, and without transparency
+    if image.mode.startswith("I"):
+        return 4 + 4 + 1 + 4
+    return 4 + 4 if image.mode != "RGB" else 4
+
+
+def _may_be_transparent(image: Image.Image) -> bool:
+    try:
+        return image.has_transparency_data
+    except Exception:  # a palette that is not there
+        return True
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is not one that is no file: what is not there, opening says better."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True
 
 
 def load_pixels(image: Image.Image) -> None:
@@ -93,7 +128,7 @@ def read(source: str | os.PathLike | bytes, channels: int = 3) -> Image.Image:
     try:
         with open_image(opened) as image:
             load_pixels(image)
-            return _converted(image, "RGB" if channels == 3 else "L")
+            return _as_mode(image, "RGB" if channels == 3 else "L")
     except BadImage as error:
         raise InputError(
             f"{f'{len(source)} bytes' if isinstance(source, bytes) else opened}: {error}. "
@@ -135,11 +170,18 @@ def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
+def _as_mode(image: Image.Image, mode: str) -> Image.Image:
+    try:
+        return _converted(image, mode)
+    except Exception as error:  # of pixels that their palette does not have, and the like
+        raise BadImage(f"{BROKEN}: {error}") from error
+
+
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     image = _upright(image)
     if image.mode.startswith("I"):  # I;16 in its byte orders, or I: 16 bits in 32
-        high = np.clip(np.asarray(image, np.int64) >> 8, 0, 255)
-        image = Image.fromarray(high.astype(np.uint8))
+        high = np.asarray(image) >> 8  # uint16, or int32
+        image = Image.fromarray(np.clip(high, 0, 255, out=high).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -14,7 +14,7 @@ Splits are known by the names that people give them: `Training`, `training_set`,
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def _index(root: Path, sub: str) -> _Index:
     for entry in _entries(root / sub):
         if _is_inside_dir(entry, index):
             before = index.others.copy()
-            files = sorted(_walk(entry.path, index, (os.path.realpath(root / sub),)))
+            files = sorted(_walk(entry.path, index, {os.path.realpath(root / sub)}))
             others = index.others - before
             if files:
                 index.classes[entry.name] = files
@@ -160,15 +160,19 @@ def _index(root: Path, sub: str) -> _Index:
     return index
 
 
-def _walk(folder: str, index: _Index, above: tuple[str, ...]) -> Iterator[str]:
-    """Paths, relative to the root, of the images below `folder`."""
+def _walk(folder: str, index: _Index, walked: set[str]) -> Iterator[str]:
+    """Paths, relative to the root, of the images below `folder`.
+
+    Each folder once, whichever links lead to it: links among a few make ways without number.
+    """
     real = os.path.realpath(folder)
-    if real in above:  # a link to a folder that contains it
+    if real in walked:
         return
+    walked.add(real)
     for entry in _entries(folder):
         if _is_inside_dir(entry, index):
-            yield from _walk(entry.path, index, (*above, real))
-        elif entry.is_file() and _is_inside(entry, index):
+            yield from _walk(entry.path, index, walked)
+        elif _is(entry.is_file) and _is_inside(entry, index):
             if entry.name.lower().endswith(SUFFIXES):
                 yield os.path.relpath(entry.path, index.root)
             else:
@@ -176,7 +180,14 @@ def _walk(folder: str, index: _Index, above: tuple[str, ...]) -> Iterator[str]:
 
 
 def _is_inside_dir(entry: os.DirEntry, index: _Index) -> bool:
-    return entry.is_dir() and _is_inside(entry, index)
+    return _is(entry.is_dir) and _is_inside(entry, index)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_inside(entry: os.DirEntry, index: _Index) -> bool:
@@ -243,7 +254,7 @@ def _inner(folder: Path) -> list[str]:
     """Folders with images in a folder; more than one are classes, or splits."""
     if not folder.is_dir():
         return []
-    names = sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in _entries(folder) if _is(entry.is_dir))
     return names if len(names) > 1 else []
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from kcnn.data.sets.decoding import BROKEN, BadImage, load_pixels, open_image
+from kcnn.data.sets.decoding import BROKEN, BadImage, is_regular, load_pixels, open_image
 from kcnn.errors import InputError
 from kcnn.storage import archive
 
@@ -38,7 +38,7 @@ _MANY = 1000
 #: within the same tick of the file system's clock.
 _TICK = 0.1
 #: Under which what was seen holds: other versions may judge files otherwise.
-_RULES = f"1, Pillow {PIL.__version__}"
+_RULES = f"2, Pillow {PIL.__version__}"
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -196,6 +196,8 @@ def _looked_at(name: bytes) -> tuple[bytes, str | None]:
     """
     path = Path(os.fsdecode(name))
     digest = bytes(_DIGEST)
+    if not is_regular(path):
+        return digest, "is no regular file, but a folder, pipe, socket or device"
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()

@@ -2,8 +2,6 @@
 
 import difflib
 import os
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.sets.folders import load_folder
-from kcnn.data.sets.forms import keys_of
 from kcnn.data.sets.labels import CLASS_NAMES
+from kcnn.data.sets.npz import KEYS, names_in, read_npz
 from kcnn.data.sets.preflight import preflight
 from kcnn.data.sets.splits import Data, from_arrays
 from kcnn.errors import InputError
@@ -20,11 +18,6 @@ from kcnn.startup import keras
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 NAMES = ("digits", *_KERAS)
-
-_KEYS = "x_train, y_train, x_test, y_test"
-# What NumPy raises on files that are damaged, pickled or not archives; MemoryError: a header
-# that promises more than there is.
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
 
 
 def load_data(
@@ -101,7 +94,7 @@ def _from_keras(name: str, **options: Any) -> Data:
     except Exception as error:  # keras raises a bare Exception when a download fails
         raise InputError(
             f"{name} could not be downloaded: {error}. Without network, put {name}.npz, with the "
-            f"keys {_KEYS}, into a folder and set KCNN_DATA to that folder; or use "
+            f"keys {KEYS}, into a folder and set KCNN_DATA to that folder; or use "
             "digits, which needs no download."
         ) from error
     data = from_arrays(train, test=test, class_names=CLASS_NAMES[name], name=name, **options)
@@ -126,62 +119,6 @@ def _from_npz(path: Path, name: str, names: tuple[str, ...] | None, **options: A
     return _from(data, f"{path}{remark}")
 
 
-def read_npz(
-    path: Path,
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray | None, list[str]]:
-    """Images and labels by part, names of classes, and keys that were not read; never a pickle."""
-    if path.suffix.lower() != ".npz":
-        raise InputError(
-            f"{path} is a file, but no .npz. Data files are .npz archives with {_KEYS}; images "
-            "belong in a folder of class folders."
-        )
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise InputError(
-                    f"{path} holds one bare array (.npy), not an archive. Write it with "
-                    f"np.savez_compressed and the keys {_KEYS}."
-                )
-            keys, unused = _keys(path, archive.files)
-            parts = {part: (archive[x], archive[y]) for part, (x, y) in keys.items()}
-            named = "class_names" in archive.files
-            return parts, archive["class_names"] if named else None, unused
-    except InputError:
-        raise
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{path} cannot be read as an .npz: {error}. It may be incomplete, or hold pickled "
-            "objects, which are refused because they can run code. Write it again with "
-            "np.savez_compressed, from arrays of numbers."
-        ) from error
-
-
-def _keys(path: Path, names: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    try:
-        return keys_of(names)
-    except InputError as error:
-        raise InputError(
-            f"{path} {error}. It holds: {', '.join(sorted(names)) or 'nothing'}. Expected: {_KEYS} "
-            f"(x_test and y_test, x_val and y_val, and class_names, may be left out), or "
-            f"train_images, train_labels, and so on."
-        ) from error
-
-
-def names_in(names: np.ndarray, path: Path) -> list[str]:
-    """The class names of an archive.
-
-    Raises:
-        InputError: They are no list of texts.
-    """
-    if names.ndim != 1 or names.dtype.kind not in "US":
-        raise InputError(
-            f"{path}: class_names has shape {names.shape} and dtype {names.dtype}. It must be a "
-            "list of texts, one for each class."
-        )
-    return [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names]
-
-
 def _from(data: Data, provenance: str) -> Data:
     return replace(data, provenance=f"{provenance}; {data.provenance}")
 
@@ -204,7 +141,7 @@ def _possible() -> str:
     names = sorted({*NAMES, *(path.removesuffix(".npz") for path in _in_kcnn_data())}, key=str)
     where = f" (KCNN_DATA={folder})" if folder else ""
     return (
-        f"Possible: {', '.join(names)}{where}, a path to an .npz with {_KEYS}, or a path to a "
+        f"Possible: {', '.join(names)}{where}, a path to an .npz with {KEYS}, or a path to a "
         "folder of class folders."
     )
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kcnn.figures import Figure
 from kcnn.recipes.domains import Choice, Range, value_text
+from kcnn.terminal import printable
 from kcnn.tuning.records import Ranking, Trial
 from kcnn.tuning.space import Space
+from kcnn.tuning.views.importance import costs, importance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,60 +37,6 @@ def draw(directory: Path, space: Space, trials: Sequence[Trial], ranking: Rankin
         paths.append(directory / f"{name}.png")
         figure.savefig(paths[-1], dpi=120)
     return paths
-
-
-def costs(trials: Sequence[Trial], objective: Figure) -> np.ndarray:
-    """What is to be low, such as a loss; an error of 0 counts as half of the smallest other."""
-    found = np.array([objective.cost(trial.figures[objective.name]) for trial in trials])
-    if not objective.share:
-        return found
-    positive = found[found > 1e-9]
-    return np.maximum(found, positive.min() / 2 if len(positive) else 1e-3)
-
-
-def importance(
-    space: Space, trials: Sequence[Trial], ranking: Ranking
-) -> tuple[dict[str, tuple[float, float]], float]:
-    """How much the rank of a trial depends on each hyperparameter.
-
-    A random forest (Breiman 2001) predicts the rank; the importance of a hyperparameter is what
-    its R² loses when its values are mixed up among the trials. Small forests on few trials see
-    patterns in chance: the second figure tells how far to believe the first.
-
-    Args:
-        space: What was searched.
-        trials: Completed.
-        ranking: What ranks them.
-
-    Returns:
-        Mean and standard deviation over 10 permutations by name, of those that vary; and the R² of
-        the forest on trials that a tree has not seen, 1 at best, 0 or below where it has learned
-        nothing.
-    """
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
-
-    places = {
-        name: [_position(row, trial.values.get(name, _MISSING)) for trial in trials]
-        for name, row in space.searched.items()
-    }
-    places = {name: of_name for name, of_name in places.items() if len(set(of_name)) > 1}
-    names, inputs = list(places), np.array(list(places.values())).T
-    ranks = np.argsort(np.argsort(costs(trials, ranking[0]), kind="stable"), kind="stable")
-    forest = RandomForestRegressor(100, oob_score=True, random_state=0, min_samples_leaf=2)
-    target = ranks / max(len(ranks) - 1, 1)
-    forest.fit(inputs, target)
-    found = permutation_importance(forest, inputs, target, n_repeats=10, random_state=0)
-    pairs = zip(found.importances_mean, found.importances_std, strict=True)
-    by_name = {n: (float(m), float(s)) for n, (m, s) in zip(names, pairs, strict=True)}
-    return by_name, float(forest.oob_score_)
-
-
-_MISSING = object()  # a hyperparameter that does not count for a trial
-
-
-def _position(row: Range | Choice, value: Any) -> float:
-    return -1.0 if value is _MISSING else row.position(value)
 
 
 def _figure(width: float, height: float) -> Picture:
@@ -146,11 +94,12 @@ def _panel(
     failed = [place(trial) for trial in inside if trial.status == "failed"]
     top = axes.get_xaxis_transform()  # the height is a share of the panel
     axes.scatter(failed, [0.96] * len(failed), marker="x", s=22, color=_GREY, transform=top)
-    axes.set_xlabel(name)
+    axes.set_xlabel(name, parse_math=False)
     if isinstance(row, Choice):
-        labels = [value_text(value) for value in row.values]
+        labels = [printable(value_text(value)) for value in row.values]
         turned = 20 if max(map(len, labels)) > 9 else 0
-        axes.set_xticks(range(len(labels)), labels, rotation=turned, fontsize=8)
+        places_of = range(len(labels))
+        axes.set_xticks(places_of, labels, rotation=turned, fontsize=8, parse_math=False)
         axes.set_xlim(-0.5, len(labels) - 0.5)
     else:
         _range_axis(axes, row)
@@ -199,13 +148,18 @@ def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Picture:
 
 
 def _importance(space: Space, done: Sequence[Trial], ranking: Ranking) -> Picture:
-    found, score = importance(space, done, ranking)
-    names = sorted(found, key=lambda name: found[name][0])
-    figure = _figure(6.4, 0.32 * len(names) + 1.2)
+    found = importance(space, done, ranking)
+    by_name, score = found.by_name, found.score
+    names = sorted(by_name, key=lambda name: by_name[name][0])
+    figure = _figure(6.4, 0.32 * len(names) + 1.5)
     axes = figure.subplots()
-    means, spreads = zip(*(found[name] for name in names), strict=True)
-    axes.barh(names, means, xerr=spreads, color=_BLUE, ecolor=_GREY)
-    axes.set_xlabel("loss of R² when its values are mixed up")
+    means, spreads = zip(*(by_name[name] for name in names), strict=True)
+    colours = [_BLUE if mean > found.noise else _GREY for mean in means]
+    axes.barh(range(len(names)), means, xerr=spreads, color=colours, ecolor="#555555")
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.axvline(found.noise, color=_RED, lw=1, ls="--", label="level of noise")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_xlabel("loss of R² on unseen trials when its values are mixed up")
     believed = "a hint" if score > 0.1 else "no better than chance"
     if score > 0.5 and len(done) >= _MANY:
         believed = "trust it"

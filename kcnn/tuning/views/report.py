@@ -17,8 +17,10 @@ from rich.text import Text
 
 from kcnn.figures import Figure
 from kcnn.recipes.domains import Choice, Range, searched, value_text
+from kcnn.recipes.trust import words
 from kcnn.runs.directory import Run
 from kcnn.startup import keras
+from kcnn.terminal import command, printable, styled
 from kcnn.tuning.options import Options
 from kcnn.tuning.records import Ranking, Trial
 from kcnn.tuning.space import Space
@@ -51,7 +53,7 @@ def space_table(space: Space) -> Table:
         where = ""
         if condition and searched(space.rows[condition[0]]):
             where = f"{condition[0]} is {' or '.join(map(value_text, condition[1]))}"
-        table.add_row(name, Text(values), scale, where)
+        table.add_row(name, values, scale, where)
     return table
 
 
@@ -112,7 +114,18 @@ class View:
         self.space = space
         self.console.print(space_table(space))
         self.console.print(f"{options.method} search, {directory}")
-        self.console.print(f"Look inside:  tensorboard --logdir {directory}\n")
+        look = command("tensorboard", "--logdir", directory)
+        self.console.print(f"Look inside:  {look}\n", soft_wrap=True)
+
+    @contextlib.contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Say how to go on with a search that something outside of it has ended."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit, OSError):
+            text = "Stopped. The same command goes on with the search."
+            self.console.print(text, style="yellow")
+            raise
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
@@ -160,7 +173,7 @@ class View:
             kinds.setdefault(re.sub(r"[\d.e+-]*\d", "#", reason), []).extend([reason] * count)
         for alike in kinds.values():
             times = "once" if len(alike) == 1 else f"{len(alike)} times, such as"
-            self.console.print(f"[yellow]Not tried, {times}:[/] {alike[0]}")
+            self.console.print(styled((f"Not tried, {times}:", "yellow"), f" {alike[0]}"))
 
     def compared(self, best: Sequence[Trial], found: Mapping[int, Sequence[float]]) -> None:
         """The best trials, with other seeds."""
@@ -181,23 +194,23 @@ class View:
 
     def figures(self, paths: Sequence[Path]) -> None:
         """Where they are."""
-        self.console.print(f"Figures:  {'  '.join(map(str, paths))}", soft_wrap=True)
+        shown = "  ".join(printable(str(path)) for path in paths)
+        self.console.print(f"Figures:  {shown}", soft_wrap=True)
 
     def result(self, best: Trial, run: Run | None, directory: Path) -> None:
         """The winner."""
-        text = f"Best: trial {best.number}, {_score(self.ranking, best)}"
+        line = styled(f"Best: trial {best.number}, {_score(self.ranking, best)}")
         if run is not None:
             figure = run.task.figures[0]
             known = {part: run.result[f"{part}_{figure.name}"] for part in ("validation", "test")}
             if known["test"] is not None:
                 shown = {part: figure.text(value) for part, value in known.items()}
-                text += (
-                    f"; trained anew, validation {shown['validation']}, "
-                    f"test [bold green]{shown['test']}[/]"
-                )
-        self.console.print(text)
-        self.console.print(f"Repeat it:  kcnn train --recipe {directory / 'best.json'}",
-                           soft_wrap=True)  # fmt: skip
+                line.append(f"; trained anew, validation {shown['validation']}, test ")
+                line.append(shown["test"], "bold green")
+        self.console.print(line)
+        best_recipe = directory / "best.json"
+        repeat = command("kcnn", "train", "--recipe", best_recipe, *words(self.options.model))
+        self.console.print(f"Repeat it:  {repeat}", soft_wrap=True)
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -210,7 +223,9 @@ class View:
             trials_table(trials, self.space, self.ranking, rows, self.console.width)
         ]
         parts += [Text(self._epoch, style="cyan")] if self._epoch else []
-        if self.options.method == "random" and done:
+        if self.options.method == "random" and done == self.space.combinations:
+            parts.append(Text(f"{done} trials: all combinations of the space were tried."))
+        elif self.options.method == "random" and done:
             gain = chance(done + 10) - chance(done)
             parts.append(
                 Text(
@@ -220,13 +235,13 @@ class View:
             )
         return Group(*parts)
 
-    def _line(self, trial: Trial) -> str:
-        number = f"trial {trial.number}"
+    def _line(self, trial: Trial) -> Text:
+        number = f"trial {trial.number}  "
         if trial.status == "failed":
-            return f"{number}  [red]failed[/]  {trial.reason}"
+            return styled(number, ("failed", "red"), f"  {trial.reason}")
         score = _score(self.ranking, trial)
         values = _values(trial, list(self.space.searched))
-        return f"{number}  [bold]{score}[/]  {trial.seconds:.1f} s  {values}"
+        return styled(number, (score, "bold"), f"  {trial.seconds:.1f} s  {values}")
 
 
 class _Epochs(keras.callbacks.Callback):

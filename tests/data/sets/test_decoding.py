@@ -1,6 +1,7 @@
 """Image files to pixels: every format, mode and rotation that is documented."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -191,7 +192,34 @@ def test_bad_sources_are_refused_with_their_path(tmp_path):
     path.write_bytes(encoded(Image.fromarray(RAMP), "JPEG")[:-40])
     with pytest.raises(InputError, match="truncated or damaged"):
         decode(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=f"{tmp_path}: is no regular file, but a folder"):
         decode(tmp_path)
     with pytest.raises(InputError, match="pixels are declared"):
         decode(png(20_000, 20_000, 8, 0, []))
+
+
+def test_bytes_are_bounded_not_pixels(tmp_path):
+    """8,000² pixels of 16 bits and transparency are below the limit of pixels, and 1 GB."""
+    head = struct.pack(">II", 8000, 8000) + bytes((16, 6, 0, 0, 0))
+    chunk = struct.pack(">I", 13) + b"IHDR" + head
+    data = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    body = zlib.compress(b"")
+    data += struct.pack(">I", len(body)) + b"IDAT" + body
+    data += struct.pack(">I", zlib.crc32(b"IDAT" + body))
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (data, tmp_path / "a.png"):
+        with pytest.raises(InputError, match="decoding it takes 977 MiB, and 768 are allowed"):
+            decode(source)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(make, tmp_path):
+    make(tmp_path / "x.jpg")
+    with pytest.raises(InputError, match="no regular file"):
+        load_image(tmp_path / "x.jpg", (8, 8, 3))
+
+
+def test_sixteen_bits_are_the_high_byte():
+    values = np.array([[0, 255, 256, 513], [65535, 65280, 1000, 40000]])
+    found = decode(encoded(Image.fromarray(values.astype(np.uint16))), 1)
+    np.testing.assert_array_equal(found[..., 0], values // 256)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -262,3 +263,33 @@ def test_a_class_that_would_vanish_is_refused(make_folder, suffix):
     kind = suffix or "without suffix"
     with pytest.raises(InputError, match=rf"folder 'c' holds no image .*4 {kind}.* no class"):
         load_data(root)
+
+
+def test_a_link_to_itself_does_not_count(make_folder):
+    root = make_folder({"cat": 10, "dog": 10})
+    (root / "cat/loop.png").symlink_to(root / "cat/loop.png")
+    (root / "loop").symlink_to(root / "loop")
+    assert len(all_names(load_data(root))) == 20
+
+
+def test_links_among_folders_are_walked_once(make_folder):
+    """Each folder of six links to all others: 6! ways, and six folders."""
+    root = make_folder({"cat": 10, "dog": 10})
+    inner = [root / "cat" / f"part{number}" for number in range(9)]
+    for number, folder in enumerate(inner):
+        folder.mkdir()
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / "one.png")
+    for folder in inner:
+        for other in inner:
+            if other != folder:
+                (folder / f"to-{other.name}").symlink_to(other)
+    started = time.monotonic()
+    data = load_data(root)
+    assert time.monotonic() - started < 10
+    assert len(all_names(data)) == 20 + len(inner)
+
+
+def test_classes_whose_names_are_no_text(make_folder):
+    root = make_folder({"cat": 10, os.fsdecode(b"\xff\xfe"): 10})
+    data = load_data(root)
+    assert os.fsdecode(b"\xff\xfe") in data.class_names

@@ -1,5 +1,8 @@
 """load_data: names, .npz files, and the failures of each."""
 
+import io
+import os
+import struct
 import zipfile
 
 import keras
@@ -7,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kcnn.data import load_data
+from kcnn.data import from_arrays, load_data
+from kcnn.data.sets import npz
 from kcnn.data.sets.labels import CLASS_NAMES
 from kcnn.errors import InputError
 
@@ -248,3 +252,92 @@ def test_half_a_split_is_refused(tmp_path, arrays):
     np.savez(tmp_path / "a.npz", **arrays, x_val=arrays["x_train"][:4])
     with pytest.raises(InputError, match="lacks y_validation"):
         load_data(tmp_path / "a.npz")
+
+
+class TestArchivesOfStrangers:
+    """Refused in words, before anything is unpacked."""
+
+    @staticmethod
+    def npz(path, arrays, **headers):
+        """An archive of arrays, in which some say something else of themselves than they are."""
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, array, version=(1, 0))
+                data = buffer.getvalue()
+                if name in headers:
+                    text = headers[name].encode().ljust(118) + b"\n"
+                    length = struct.unpack("<H", data[8:10])[0]
+                    data = data[:8] + struct.pack("<H", len(text)) + text + data[10 + length :]
+                archive.writestr(f"{name}.npy", data)
+        return path
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "{'descr': '<i8', 'fortran_order': False, 'shape': (10**6,)}",
+            "{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,)}",
+            "{'descr': '<i8', 'fortran_order': False, 'shape': (-1,)}",
+            "{'descr': '<i8', 'fortran_order': False, 'shape': (3, 4",
+            "{'descr': '<i8', 'fortran_order': False, 'shape': [3]}",
+            "{'descr': '|O', 'fortran_order': False, 'shape': (30,)}",
+            "{'descr': 'nonsense', 'fortran_order': False, 'shape': (30,)}",
+            "{'descr': '<i8', 'shape': (30,)}",
+            "\"\"\"", "(", "[" * 110, "", "\x00",
+        ],
+    )  # fmt: skip
+    def test_headers_that_are_none(self, header, tmp_path, arrays):
+        path = self.npz(tmp_path / "a.npz", arrays, y_train=header)
+        with pytest.raises(InputError, match=r"a\.npz") as caught:
+            load_data(path)
+        assert "allow_pickle" not in str(caught.value)
+        assert "unsafe" not in str(caught.value)
+
+    def test_objects_are_said_to_be_and_no_advice_is_given_to_run_them(self, tmp_path, arrays):
+        path = tmp_path / "a.npz"
+        np.savez(path, **arrays | {"y_train": np.array([{}] * len(arrays["y_train"]))})
+        with pytest.raises(InputError, match="pickled Python objects, which are refused") as caught:
+            load_data(path)
+        assert "allow_pickle" not in str(caught.value)
+
+    def test_lengths_are_compared_before_anything_is_unpacked(self, tmp_path, arrays, monkeypatch):
+        path = self.npz(tmp_path / "a.npz", arrays | {"y_train": arrays["y_train"][:-1]})
+        monkeypatch.setattr(npz, "_array", lambda *_: pytest.fail("unpacked"))
+        with pytest.raises(InputError, match=r"x_train has shape .* y_train \("):
+            load_data(path)
+
+    def test_what_does_not_fit_into_memory_is_not_unpacked(self, tmp_path, arrays, monkeypatch):
+        path = self.npz(tmp_path / "a.npz", arrays)
+        monkeypatch.setattr(npz, "free_memory", lambda: 100)
+        with pytest.raises(InputError, match="GB are free"):
+            load_data(path)
+
+    def test_one_label_of_a_million_is_a_slip(self, tmp_path):
+        labels = np.arange(200) % 4
+        labels[17] = 1_000_000
+        images = np.arange(200 * 16).reshape(200, 4, 4, 1).astype(np.uint8)
+        np.savez(tmp_path / "a.npz", x_train=images, y_train=labels)
+        with pytest.raises(InputError, match=r"label 1000000 at index 17 .* far above the 200"):
+            load_data(tmp_path / "a.npz")
+        with pytest.raises(InputError, match="far above"):
+            from_arrays((images, labels))
+
+    def test_classes_of_a_larger_set_may_be_a_few(self):
+        labels = np.array([207, 555, 980] * 40)
+        images = np.arange(120 * 16).reshape(120, 4, 4, 1).astype(np.uint8)
+        data = from_arrays((images, labels))
+        assert data.class_names == ("207", "555", "980")
+
+    def test_what_is_no_file_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.npz")
+        with pytest.raises(InputError, match="no regular file"):
+            load_data(tmp_path / "pipe.npz")
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match=r"no \.npz"):
+            load_data(tmp_path / "pipe")
+
+    def test_a_great_many_names_of_classes(self):
+        names = [str(number) for number in range(100_000)]
+        labels = np.arange(200) % 4
+        images = np.arange(200 * 16).reshape(200, 4, 4, 1).astype(np.uint8)
+        assert from_arrays((images, labels), class_names=names).classes == 100_000
