@@ -92,4 +92,4 @@ def _trial(log_dir: str) -> str:
     """A name that no other run has: TensorBoard makes one row of those that share it."""
     path = Path(log_dir).resolve()
     digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:6]
-    return printable(f"{path.parent.name}/{path.name} {digest}")
+    return printable(f"{path.name}, {path.parent.name} {digest}")
