@@ -20,7 +20,7 @@ def is_exhausted(error: BaseException) -> bool:
 
 def memory() -> int:
     """Bytes that a training can have: of the first GPU that TensorFlow uses, else of the host."""
-    if not tf.config.list_physical_devices("GPU"):
+    if not on_gpu():
         return host_memory()
     if shutil.which("nvidia-smi"):  # TensorFlow does not say how much a GPU has
         query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
@@ -33,7 +33,12 @@ def memory() -> int:
 
 def spare() -> int:
     """Bytes that a training which begins now can have, on the device that it runs on."""
-    return memory() if tf.config.list_physical_devices("GPU") else free_memory()
+    return memory() if on_gpu() else free_memory()
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow trains on a GPU here, whose memory is not the host's."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def free_memory() -> int:

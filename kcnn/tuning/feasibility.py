@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kcnn.devices.memory import spare
+from kcnn.devices.memory import on_gpu, spare
 from kcnn.errors import InputError, TooDeepError
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
@@ -77,6 +77,9 @@ class Feasibility:
         except (InputError, OverflowError) as error:  # numbers beyond those of shapes
             return str(error)
         needed = cost.training_memory(resolved.batch_size, resolved.slots)
+        if not on_gpu():
+            # Checkpoints and the best weights are copies of what is trained, in the same memory.
+            needed += (2 + resolved.slots) * cost.weight_memory
         if needed > _SHARE * self.memory:
             return (
                 f"A batch of {resolved.batch_size} takes about {needed / 2**30:.2f} GiB to train; "
