@@ -48,12 +48,12 @@ class Signals:
     def caught(self, *signals: int) -> Iterator[None]:
         """Keep the first of SIGTERM, SIGINT and SIGHUP (or `signals`); at the second, end.
 
-        One that the process ignores, as below `nohup`, stays ignored.
+        SIGHUP stays ignored where the process ignores it, as below `nohup`.
         """
         self.received, previous = None, {}
         with contextlib.suppress(ValueError):  # not the main thread
             for number in signals or ENDING:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     previous[number] = signal.signal(number, self._receive)
         try:
             yield
