@@ -258,9 +258,13 @@ def test_what_only_this_process_has(tmp_path):
 def test_one_whose_parent_dies_while_keras_loads_ends(tmp_path):
     """Whatever it imports first, it watches its parent by then."""
     task = tmp_path / "task.json"
-    task.write_text(json.dumps({"model": "mlp", "space": [], "logs": str(tmp_path)}))
-    # By itself it would wait for a chief, for hours.
-    role = {"TUNER_ID": "worker-0", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": "1"}
+    task.write_text(
+        json.dumps({"model": "mlp", "space": [], "logs": str(tmp_path), "name": "search"})
+    )
+    (tmp_path / "search").mkdir()
+    chief = socket.create_server(("127.0.0.1", 0))  # who never answers: by itself it would wait
+    port = str(chief.getsockname()[1])
+    role = {"TUNER_ID": "worker-0", "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": port}
     environment = os.environ | {f"KERASTUNER_{name}": value for name, value in role.items()}
     code = (
         "import os, subprocess, sys, time\n"
@@ -281,6 +285,7 @@ def test_one_whose_parent_dies_while_keras_loads_ends(tmp_path):
         while os.path.exists(f"/proc/{pid}/fd/0"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+    chief.close()
 
 
 def test_they_end_with_their_parent(tmp_path):
