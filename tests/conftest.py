@@ -1,6 +1,7 @@
 """Shared fixtures: TensorFlow loads once and in silence, the real data where it is at hand."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from kcnn.models import registry
 from kcnn.startup import keras
 
 startup.load()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in whatever a shell has put behind: tests that interrupt mean what happens in front.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
