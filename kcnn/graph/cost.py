@@ -102,6 +102,14 @@ def cost(model: keras.Model) -> Cost:
     return Cost(tuple(rows))
 
 
+def strides(model: keras.Model) -> dict[int, int | None]:
+    """Pixels between neighbouring values, by the id of an operation's output; None: no map."""
+    fields: dict[int, _Field] = {}
+    for operation in operations(model):
+        _receptive_field(operation, fields)
+    return {tensor: field.stride for tensor, field in fields.items()}
+
+
 @dataclass(frozen=True)
 class _Field:
     size: int | None  # None: the whole image

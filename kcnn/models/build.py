@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 from kcnn import startup
 from kcnn.errors import GeometryError, InputError, TooDeepError, VanishingError
 from kcnn.graph.cost import Cost, abstract, cost
+from kcnn.graph.features import feature_maps
 from kcnn.models import layers, registry
 from kcnn.startup import keras
 from kcnn.storage.budget import at_most, same_types
@@ -40,6 +41,7 @@ def build(
     include_top: bool = True,
     pooling: str | None = None,
     classifier_activation: str | None = "softmax",
+    features: Sequence[int] | None = None,
     preprocessing: Sequence[keras.layers.Layer] = (),
     **options: Any,
 ) -> keras.Model:
@@ -61,6 +63,8 @@ def build(
             (N, C') where `pooling` is given.
         pooling: How the feature map becomes a vector: "avg", "max", or None as in the paper.
         classifier_activation: "softmax", another Keras activation, or None for logits.
+        features: Strides in pixels, such as (4, 8, 16, 32): without a top, the outputs are the
+            network's feature maps (N, H / stride, W / stride, C) in that order.
         preprocessing: Keras layers that become the model's first, such as `Resizing` and
             `Normalization`; `input_shape` is then the raw image's, and the network is built to
             the shape that they leave.
@@ -86,6 +90,8 @@ def build(
     }
     _refuse_channels_first()
     entry = registry.lookup(model)
+    if features is not None:
+        _check_features(features, include_top, pooling)
     arguments = _arguments(entry, input_shape, top | options)
     if preprocessing and entry.takes_preprocessing:
         built = _run(entry, arguments | {"preprocessing": preprocessing})
@@ -95,6 +101,9 @@ def build(
         built = keras.Model(inputs, network(x), name=network.name)
     else:
         built = _run(entry, arguments)
+    if features is not None:
+        inputs, name = built.input, name or built.name
+        built = keras.Model(inputs, feature_maps(built, tuple(features)))
     if name is not None:
         built.name = _checked_name(name)
     if weights is not None:
@@ -172,6 +181,21 @@ def card(
         published_parameters=entry.parameters,
         task=entry.task_name,
     )
+
+
+def _check_features(features: Any, include_top: bool, pooling: str | None) -> None:
+    try:
+        strides = [index(stride) for stride in features]
+    except TypeError:
+        strides = []
+    if not strides or min(strides) < 1 or len(set(strides)) < len(strides):
+        raise InputError(
+            f"features are strides in pixels, such as (4, 8, 16, 32), each once; received "
+            f"{features!r}."
+        )
+    if include_top or pooling is not None:
+        raise InputError("Feature maps are what is there without a top: include_top=False, and no "
+                         "pooling.")  # fmt: skip
 
 
 def _refuse_channels_first() -> None:

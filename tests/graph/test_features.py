@@ -1,0 +1,93 @@
+"""Feature maps by stride, against PyTorch's own and by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+
+STRIDES = (4, 8, 16, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "channels"),
+    [
+        ("resnet18", {"stem": "imagenet"}, [64, 128, 256, 512]),
+        ("resnet34", {"stem": "imagenet"}, [64, 128, 256, 512]),
+        ("resnet50", {"stem": "imagenet"}, [256, 512, 1024, 2048]),
+        ("resnet18", {"preact": True, "stem": "imagenet"}, [64, 128, 256, 512]),
+        ("vgg16", {"batchnorm": True}, [256, 512, 512, 512]),
+        ("vgg11", {}, [256, 512, 512, 512]),
+    ],
+)
+def test_channels_and_sizes(name, options, channels):
+    model = kcnn.build(
+        name, include_top=False, features=STRIDES, input_shape=(64, 96, 3), **options
+    )
+    shapes = [tuple(x.shape) for x in model.outputs]
+    assert shapes == [(None, 64 // s, 96 // s, c) for s, c in zip(STRIDES, channels, strict=True)]
+
+
+def test_images_of_any_size():
+    model = kcnn.build("resnet18", include_top=False, features=(8, 4), input_shape=(None, None, 3))
+    eighth, quarter = model(np.zeros((1, 40, 56, 3), "float32"))
+    assert eighth.shape == (1, 5, 7, 128)
+    assert quarter.shape == (1, 10, 14, 64)
+
+
+def test_the_last_map_is_the_headless_networks_output():
+    keras.utils.set_random_seed(0)
+    shape = {"input_shape": (64, 64, 3), "stem": "imagenet"}
+    whole = kcnn.build("resnet18", include_top=False, **shape)
+    keras.utils.set_random_seed(0)
+    maps = kcnn.build("resnet18", include_top=False, features=STRIDES, **shape)
+    images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    np.testing.assert_array_equal(maps(images)[-1], whole(images))
+
+
+def test_of_a_stage_it_is_what_the_next_one_begins_with():
+    """A block's shortcut and its first convolution read the same map: no map within a block."""
+    shape = {"input_shape": (64, 64, 3), "stem": "imagenet"}
+    model = kcnn.build("resnet50", include_top=False, features=(4,), **shape)
+    quarter = model.outputs[0]
+    whole = kcnn.build("resnet50", include_top=False, **shape)
+    readers = [
+        layer for layer in whole.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+        and any(x.shape == quarter.shape for x in keras.tree.flatten(layer.input))
+        and layer.output.shape[1] == 8
+    ]  # fmt: skip
+    assert readers  # of stride 2: the shortcut among them
+    assert quarter.shape == (None, 16, 16, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [("lenet5", {1, 2, 4}), ("alexnet", {4, 8, 16, 32}), ("resnet20", {1, 2, 4})],
+)
+def test_other_families_have_theirs(name, strides):
+    shape = (128, 128, 3)
+    with pytest.raises(kcnn.InputError, match="no feature map of stride 64") as caught:
+        kcnn.build(name, include_top=False, features=(64,), input_shape=shape)
+    known = str(caught.value).partition("those of ")[2].rstrip(".")
+    assert strides <= {int(number) for number in known.split(", ")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": (4, 4), "include_top": False}, "each once"),
+        ({"features": (), "include_top": False}, "strides in pixels"),
+        ({"features": 4, "include_top": False}, "strides in pixels"),
+        ({"features": (4,)}, "include_top=False"),
+        ({"features": (4,), "include_top": False, "pooling": "avg"}, "no pooling"),
+    ],
+)
+def test_refused(options, message):
+    with pytest.raises(kcnn.InputError, match=message):
+        kcnn.build("resnet18", input_shape=(64, 64, 3), **options)
+
+
+def test_a_network_without_maps():
+    with pytest.raises(kcnn.InputError, match="mlp has no feature map"):
+        kcnn.build("mlp", include_top=False, features=(4,), input_shape=(28, 28, 1))
