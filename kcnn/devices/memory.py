@@ -53,7 +53,10 @@ def free_memory() -> int:
         free.append(limit - int(used[0].split()[0]) * page)
     of_group = [_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current")]
     if all(lines and lines[0].isdecimal() for lines in of_group):
-        free.append(int(of_group[0][0]) - int(of_group[1][0]))
+        # What files have left in memory is counted as used, and given back when it is asked for.
+        stat = dict(line.split() for line in _lines("/sys/fs/cgroup/memory.stat"))
+        cached = sum(int(stat.get(name, 0)) for name in ("inactive_file", "active_file"))
+        free.append(int(of_group[0][0]) - int(of_group[1][0]) + cached)
     return max(min(free), 0)
 
 

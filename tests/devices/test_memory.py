@@ -6,6 +6,7 @@ import stat
 import numpy as np
 import tensorflow as tf
 
+from kcnn.devices import memory as memory_module
 from kcnn.devices.memory import free_memory, host_memory, memory
 
 
@@ -40,3 +41,15 @@ def test_a_limit_of_the_process_counts_without_what_it_has(monkeypatch):
     limit = used + 10**8
     monkeypatch.setattr(resource, "getrlimit", lambda what: (limit, resource.RLIM_INFINITY))
     assert free_memory() <= 10**8
+
+
+def test_in_a_container_what_files_have_left_in_memory_is_free(monkeypatch):
+    group = "/sys/fs/cgroup/memory."
+    files = {
+        f"{group}max": ["10000000"], f"{group}current": ["9000000"],
+        f"{group}stat": ["anon 2000000", "inactive_file 4000000", "active_file 1000000"],
+    }  # fmt: skip
+    monkeypatch.setattr(memory_module, "_lines", lambda path: files.get(path, []))
+    assert free_memory() == 6_000_000
+    files[f"{group}max"] = ["max"]
+    assert free_memory() > 10_000_000
