@@ -95,15 +95,14 @@ def build(
     arguments = _arguments(entry, input_shape, top | options)
     if preprocessing and entry.takes_preprocessing:
         built = _run(entry, arguments | {"preprocessing": preprocessing})
+        built = _with_features(built, features)
     elif preprocessing:
         inputs, x = layers.image_input(arguments["input_shape"], preprocessing)
         network = _run(entry, arguments | {"input_shape": tuple(x.shape[1:])})
+        network = _with_features(network, features)
         built = keras.Model(inputs, network(x), name=network.name)
     else:
-        built = _run(entry, arguments)
-    if features is not None:
-        inputs, name = built.input, name or built.name
-        built = keras.Model(inputs, feature_maps(built, tuple(features)))
+        built = _with_features(_run(entry, arguments), features)
     if name is not None:
         built.name = _checked_name(name)
     if weights is not None:
@@ -196,6 +195,12 @@ def _check_features(features: Any, include_top: bool, pooling: str | None) -> No
     if include_top or pooling is not None:
         raise InputError("Feature maps are what is there without a top: include_top=False, and no "
                          "pooling.")  # fmt: skip
+
+
+def _with_features(model: keras.Model, features: Sequence[int] | None) -> keras.Model:
+    if features is None:
+        return model
+    return keras.Model(model.input, feature_maps(model, tuple(features)), name=model.name)
 
 
 def _refuse_channels_first() -> None:

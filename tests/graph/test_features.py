@@ -91,3 +91,16 @@ def test_refused(options, message):
 def test_a_network_without_maps():
     with pytest.raises(kcnn.InputError, match="mlp has no feature map"):
         kcnn.build("mlp", include_top=False, features=(4,), input_shape=(28, 28, 1))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "lenet5"])
+def test_behind_preprocessing(name):
+    options = {"stem": "imagenet"} if name == "resnet18" else {}
+    model = kcnn.build(
+        name, include_top=False, features=(4,), input_shape=(64, 64, 3),
+        preprocessing=[keras.layers.Rescaling(1 / 255)], **options,
+    )  # fmt: skip
+    (quarter,) = keras.tree.flatten(model(np.zeros((1, 64, 64, 3), "float32")))
+    assert quarter.shape[0] == 1
+    assert 12 <= quarter.shape[1] <= 16
+    assert model.name == name
