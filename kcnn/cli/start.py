@@ -10,7 +10,7 @@ def main() -> int:
     """Load the command line and run it."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # None, closed, somebody's own
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # of text files
     try:
         from kcnn.cli.main import main as run
 

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from kcnn.cli.command import Command
 from kcnn.cli.models import values
+from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 
 
@@ -31,6 +32,11 @@ class Train(Recipe, Command):
         """Train."""
         from kcnn.training.train import train
 
+        if self.trust is not None and self.recipe is None:
+            raise InputError(
+                f"--trust is for the network of a --recipe from a file; received {self.trust!r} "
+                f"without one. A network that you name yourself needs no word more."
+            )
         names = [f.name for f in dataclasses.fields(Recipe)]
         fields = {name: getattr(self, name) for name in names}
         train(Recipe(**fields | {"options": values(self.options)}))

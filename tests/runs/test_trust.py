@@ -92,6 +92,11 @@ def test_a_recipe_from_a_file_runs_none(foreign, capsys):
     assert not ran(code)
 
 
+def test_a_word_without_a_recipe_is_not_ignored(capsys):
+    assert main(["train", "lenet5", "--trust", "mine.py"]) == 2
+    assert "without one" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_users_word_trains_and_resumes(tmp_path, capsys):
     code = written(tmp_path, "mine")

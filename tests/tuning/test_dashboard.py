@@ -9,7 +9,7 @@ import pytest
 from oracles.searches import DATA, RATES
 from rich.console import Console
 from tensorboard.backend.event_processing import event_file_loader
-from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from kcnn import terminal
@@ -94,6 +94,10 @@ class TestHParams:
         """KerasTuner copies the callbacks that it is handed."""
         row = HParams(tmp_path, {"width": 64, "optimizer": "adamw"})
         copy.deepcopy(row).on_train_begin()
+        ended = hparams(tmp_path)[metadata.SESSION_END_INFO_TAG]
+        running = metadata.parse_session_end_info_plugin_data(ended)
+        assert running.status == api_pb2.STATUS_RUNNING
+        assert not running.end_time_secs
         content = hparams(tmp_path)[metadata.SESSION_START_INFO_TAG]
         assert "width" in metadata.parse_session_start_info_plugin_data(content).hparams
         view = View(Console(quiet=True), Options(), RANKING)

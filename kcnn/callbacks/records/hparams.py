@@ -71,12 +71,12 @@ class HParams(keras.callbacks.Callback):
         from tensorboard.plugins.hparams import api_pb2, summary
 
         began = self._begun or time.time()
-        ended = {} if status == "running" else {"end_time_secs": time.time()}
+        ended = 0.0 if status == "running" else time.time()
         kinds = {"running": "RUNNING", "finished": "SUCCESS", "failed": "FAILURE"}
         kind = getattr(api_pb2, f"STATUS_{kinds.get(status, 'UNKNOWN')}")
         rows = [
             hp.hparams_pb(self.values, trial_id=_trial(self.log_dir), start_time_secs=began),
-            summary.session_end_pb(kind, **ended),
+            summary.session_end_pb(kind, ended),
         ]
         directory = Path(self.log_dir)
         with tempfile.TemporaryDirectory(dir=directory) as folder:
