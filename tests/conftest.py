@@ -16,6 +16,8 @@ startup.load()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in whatever a shell has put behind: tests that interrupt mean what happens in front.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as behind nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ def same_however_called(model, images=IMAGES, tolerance=1e-5):
         "in a graph": tf.function(model)(images).numpy(),
     }
     for how, found in pairs.items():
-        np.testing.assert_allclose(found, expected, atol=tolerance, err_msg=how)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=tolerance, err_msg=how)
     for weight, old in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), old, err_msg=weight.path)
 
