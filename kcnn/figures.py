@@ -22,6 +22,7 @@ class Figure:
             counting is.
         short: What stands above a narrow column.
         opposite: What 1 minus a share is called.
+        title: What people read; its name, where that is empty.
     """
 
     name: str
@@ -29,11 +30,12 @@ class Figure:
     share: bool = False
     short: str = ""
     opposite: str = ""
+    title: str = ""
 
     @property
     def label(self) -> str:
         """What people read."""
-        return self.name.replace("_", " ")
+        return self.title or self.name.replace("_", " ")
 
     @property
     def column(self) -> str:

@@ -25,6 +25,7 @@ FLOORS = (
     ("graph",),
     ("data.sets",),
     ("data.batches",),
+    ("weights",),
     ("models", "loading", "recalibration"),
     ("callbacks.checkpoint", "callbacks.averaging"),
     ("callbacks.records",),
@@ -42,10 +43,11 @@ FACES = {ROOT / "__init__.py", *(ROOT / p / "__init__.py" for p in ("callbacks",
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path not in FACES]
 
 #: What claims to be pure Keras, and so runs on its other backends.
-PURE = ("errors", "recipes", "figures", "graph", "models", "callbacks")
+PURE = ("errors", "recipes", "figures", "graph", "weights", "models", "callbacks")
 #: TensorFlow's fast way, taken where it is the backend, and what only TensorFlow can write.
 ON_TENSORFLOW = {
     "kcnn.graph.forward": "traces the folded copy, where it is the backend",
+    "kcnn.devices.memory": "asks it about GPUs; the host's memory, which loading asks for, without",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
     "kcnn.callbacks.records.hparams": "writes TensorBoard's files",

@@ -8,6 +8,7 @@ import random
 import pytest
 from oracles import kills
 from oracles.bits import assert_same_runs
+from oracles.pictures import boxes_folder, masks_folder
 
 pytestmark = pytest.mark.slow
 
@@ -28,4 +29,18 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(kind, images, tmp_path):
         arguments, tmp_path / "killed", random.Random(kind), kills=2, longest=0.3
     )
     assert course.kills == 2
+    assert_same_runs(tmp_path / "killed", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", kills.PICTURES)
+def test_pictures_with_masks_and_boxes(kind, tmp_path):
+    folder = {"segmentation": masks_folder, "detection": boxes_folder}[kind]
+    data = folder(tmp_path / "data", {"train": 12, "val": 3})
+    options = {"epochs": 4, "every": "1"}
+    kills.finish(kills.picture_arguments(kind, data, tmp_path, "whole", **options))
+    arguments = kills.picture_arguments(kind, data, tmp_path, "killed", **options)
+    course = kills.killed_and_resumed(
+        arguments, tmp_path / "killed", random.Random(kind), kills=1, longest=0.3
+    )
+    assert course.kills == 1
     assert_same_runs(tmp_path / "killed", tmp_path / "whole")

@@ -37,14 +37,16 @@ class Evaluate(Command):
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Say what image files show."""
+    """Say what image files show; of pictures with masks or boxes, write them as files, too."""
 
     run_directory: Positional[Path]
     """A folder below logs."""
     images: Positional[tuple[Path, ...]]
-    """Image files: JPEG, PNG, BMP, GIF, WebP."""
+    """Image files (JPEG, PNG, BMP, GIF, WebP), and folders of them."""
     top: int = 3
     """How many of the most probable classes to name."""
+    output: Path | None = None
+    """Where masks or boxes are written; the default is `predictions` in the run's folder."""
     batch_size: int | None = None
     """Images that the network takes at once; by default as many as its memory suggests."""
     trust: str | None = None
@@ -52,11 +54,26 @@ class Predict(Command):
 
     def run(self) -> None:
         """Print what each shows."""
+        from kcnn.errors import InputError
         from kcnn.runs.directory import load_run
-        from kcnn.runs.inference import predict
+        from kcnn.runs.inference import image_paths, predict, predictions
         from kcnn.tasks.show import print_predictions
-        from kcnn.terminal import console
+        from kcnn.terminal import console, styled
 
         run, terminal = load_run(self.run_directory, trust=self.trust), console()
-        found = predict(run, self.images, batch_size=self.batch_size, console=terminal)
-        print_predictions(terminal, run.task, found, self.top)
+        images = image_paths(self.images)
+        writer = run.task.writer(self.output or run.directory / "predictions", run.class_names)
+        if writer is None:
+            if self.output is not None:
+                raise InputError(
+                    f"{run.task.name} writes no files; received --output {str(self.output)!r}."
+                )
+            found = predict(run, images, batch_size=self.batch_size, console=terminal)
+            print_predictions(terminal, run.task, found, self.top)
+            return
+        for one in predictions(run, images, console=terminal):
+            path = writer.add(one)
+            print_predictions(terminal, run.task, [one], self.top)
+            terminal.print(styled(f"  → {path}"), soft_wrap=True)
+        for path in writer.close():
+            terminal.print(styled(f"→ {path}"), soft_wrap=True)

@@ -109,7 +109,10 @@ def _on_tensorflow(model: keras.Model, batches: int) -> Callable[[Any], Any]:
 
     def run(images: Any) -> Any:
         images = tf.convert_to_tensor(images)
-        return traced(tuple(images.shape[1:]), images.dtype)(images)
+        sides = zip(images.shape[1:], model.input_shape[1:], strict=True)
+        # One trace for pictures of any size, where the model takes them.
+        shape = tuple(side if expected else None for side, expected in sides)
+        return traced(shape, images.dtype)(images)
 
     return run
 

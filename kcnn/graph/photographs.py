@@ -48,7 +48,7 @@ def with_fitting(network: keras.Model, scale: float) -> keras.Model:
         first = [inside if arg is photographs else arg for arg in args]
         return operation(*first, **settled(operation, kwargs))
 
-    return _rebuilt(network, photographs, call)
+    return rebuilt(network, photographs, call)
 
 
 def without_fitting(model: keras.Model) -> keras.Model:
@@ -61,10 +61,10 @@ def without_fitting(model: keras.Model) -> keras.Model:
     def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         return args[0] if operation is fitting else operation(*args, **kwargs)
 
-    return _rebuilt(model, inputs, call)
+    return rebuilt(model, inputs, call)
 
 
-def _rebuilt(model: keras.Model, inputs: keras.KerasTensor, call: Any) -> keras.Model:
+def rebuilt(model: keras.Model, inputs: keras.KerasTensor, call: Any) -> keras.Model:
     """The same layers in a graph that begins with `inputs`."""
     sequential = isinstance(model, keras.Sequential)
     ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import index
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from kcnn import startup
 from kcnn.errors import GeometryError, InputError, TooDeepError, VanishingError
@@ -17,10 +16,9 @@ from kcnn.graph.cost import Cost, abstract, cost
 from kcnn.graph.features import feature_maps
 from kcnn.models import layers, registry
 from kcnn.startup import keras
-from kcnn.storage.budget import at_most, same_types
-from kcnn.storage.files import open_regular
-from kcnn.storage.keras_file import check_weights
+from kcnn.storage.budget import at_most
 from kcnn.terminal import shape_text, si
+from kcnn.weights.load import load_weights
 
 #: Outputs of layers in a network whose cost is counted; ResNet-1202 has half as many.
 _MOST_OUTPUTS = 8000
@@ -47,7 +45,8 @@ def build(
 ) -> keras.Model:
     """Build the network registered as `model`: a plain `keras.Model`.
 
-    The model takes float images (N, H, W, C), normalised or not, and gives (N, classes).
+    The model takes float images (N, H, W, C), normalised or not, and gives (N, classes); a network
+    for segmentation (N, H, W, classes).
 
     Args:
         model: A name of `kcnn.list_models()`, or `FILE.py:NAME`.
@@ -57,8 +56,11 @@ def build(
             without a top, or where pooling makes a vector of the feature map.
         input_tensor: As in `keras.applications`; refused with what to write instead.
         classes: Number of classes; 1 gives one sigmoid unit (binary); None for the paper's.
-        weights: None for random weights, or the path of a `.weights.h5` file that Keras'
-            `save_weights` wrote for the same network.
+        weights: None for random weights; the path of a `.weights.h5` file that Keras'
+            `save_weights` wrote for the same network; or a run's directory, or a `.keras` file:
+            out of these, weights go in by the names of layers. Every layer but `preprocessing`
+            must be there, with the same shapes; more may be. So, with include_top=False or
+            `features`, a classifier's weights go into a backbone.
         include_top: False ends with the last feature map (N, H', W', C'), or with a vector
             (N, C') where `pooling` is given.
         pooling: How the feature map becomes a vector: "avg", "max", or None as in the paper.
@@ -74,7 +76,8 @@ def build(
 
     Raises:
         InputError: Unknown name or option; a value out of range; an image too small for the
-            network, with the layer at which it vanishes and the smallest size that works.
+            network, with the layer at which it vanishes and the smallest size that works;
+            `weights` that are not this network's, with the layer.
     """
     startup.load()
     if input_tensor is not None:
@@ -106,7 +109,7 @@ def build(
     if name is not None:
         built.name = _checked_name(name)
     if weights is not None:
-        _load_weights(built, weights)
+        load_weights(built, weights, keep=[layer.name for layer in preprocessing])
     return built
 
 
@@ -166,20 +169,33 @@ def card(
             f"What a network costs depends on the size of the image: input_shape is (height, "
             f"width, channels); received {input_shape!r}."
         )
-    choices = {}
-    if "stem" in entry.options:
-        choices["stem"] = layers.choose_stem(arguments.get("stem", "auto"), shape)
     return Card(
         name=entry.name,
         paper=entry.paper,
         input_shape=shape,
         classes=arguments.get("classes", entry.classes),
         cost=cost(abstract(partial(_bounded, entry, arguments))),
-        choices=choices,
+        choices=_choices(entry, arguments),
         notes=entry.notes,
         published_parameters=entry.parameters,
         task=entry.task_name,
     )
+
+
+def _choices(entry: registry.Entry, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What "auto" options choose."""
+    options = entry.options | dict(arguments)
+    if "stem" not in options:
+        return {}
+    shape = arguments["input_shape"]
+    if "backbone" in options:
+        if (
+            options["backbone"] is None
+            or "stem" not in registry.lookup(options["backbone"]).options
+        ):
+            return {}
+        shape = (None, None, shape[2])  # it is built as for images of any size
+    return {"stem": layers.choose_stem(options["stem"], shape)}
 
 
 def _check_features(features: Any, include_top: bool, pooling: str | None) -> None:
@@ -300,29 +316,3 @@ def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int:
         middle = (too_small + enough) // 2
         too_small, enough = (too_small, middle) if fits(middle) else (middle, enough)
     return enough
-
-
-def _load_weights(model: keras.Model, weights: str | Path) -> None:
-    path = Path(weights)
-    if not path.name.endswith(".weights.h5") or not path.is_file():
-        raise InputError(
-            f"weights is None or the path of a .weights.h5 file that Keras' save_weights wrote; "
-            f"received {str(weights)!r}, which is "
-            f"{'not such a file' if path.exists() else 'not there'}."
-        )
-    try:
-        with open_regular(path) as file:
-            check_weights(cast(BinaryIO, file))
-    except InputError as error:
-        raise InputError(
-            f"{str(weights)!r} does not hold the weights of this {model.name}: {error}"
-        ) from error
-    try:
-        with warnings.catch_warnings(), same_types():
-            warnings.simplefilter("error", UserWarning)  # what Keras would skip, it warns of
-            model.load_weights(path)
-    except (OSError, ValueError, UserWarning) as error:
-        raise InputError(
-            f"{str(weights)!r} does not hold the weights of this {model.name}. Build it with the "
-            f"options, classes and channels of the network that was saved."
-        ) from error

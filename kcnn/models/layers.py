@@ -29,7 +29,7 @@ def initializer(activation: str) -> str:
 
 
 def image_input(
-    input_shape: Sequence[int], preprocessing: Sequence[keras.layers.Layer] = ()
+    input_shape: Sequence[int | None], preprocessing: Sequence[keras.layers.Layer] = ()
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """The network's input (N, *input_shape), and what comes of it behind `preprocessing`.
 
@@ -225,7 +225,7 @@ def classifier(
             x = hidden(x, width, name=f"fc{index}", activation=activation, dropout=dropout)
         if dropout and not hidden_widths:
             x = keras.layers.Dropout(dropout, name="dropout")(x)
-        x = _predictions(x, classes, classifier_activation)
+        x = predictions(x, classes, classifier_activation)
     return keras.Model(inputs, x)
 
 
@@ -254,18 +254,28 @@ def _to_vector(x: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
     return pooled[pooling](name=f"{pooling}_pool")(x)
 
 
-def _predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> keras.KerasTensor:
-    if classes == 1 and activation == "softmax":
-        activation = "sigmoid"  # the softmax of two logits of which one is fixed to 0
-    # Probabilities in 16 bits lose what the loss needs (mixed precision).
+def predictions(x: keras.KerasTensor, classes: int, activation: str | None) -> keras.KerasTensor:
+    """The output, in float32: (N, D) -> (N, classes), or (N, H, W, C) -> (N, H, W, classes)."""
+    options: dict[str, Any] = {
+        "activation": output_activation(classes, activation),
+        "kernel_initializer": "glorot_uniform",
+        "dtype": output_dtype(),
+        "name": "predictions",
+    }
+    if len(x.shape) == 4:
+        return keras.layers.Conv2D(classes, 1, **options)(x)
+    return keras.layers.Dense(classes, **options)(x)
+
+
+def output_activation(classes: int, activation: str | None) -> str | None:
+    """A softmax of one class is a sigmoid: that of two logits of which one is fixed to 0."""
+    return "sigmoid" if classes == 1 and activation == "softmax" else activation
+
+
+def output_dtype() -> str | None:
+    """Of a network's last layers: probabilities in 16 bits lose what the loss needs."""
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
-    return keras.layers.Dense(
-        classes,
-        activation=activation,
-        kernel_initializer="glorot_uniform",
-        dtype="float32" if half else None,
-        name="predictions",
-    )(x)
+    return "float32" if half else None
 
 
 def _check_window(x: keras.KerasTensor, window: int, layer: str) -> None:

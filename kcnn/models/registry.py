@@ -24,7 +24,7 @@ from kcnn.models.options import TOP_OPTIONS, table
 from kcnn.recipes.families import OTHERS, Family
 
 #: The families of this package; each module registers its own rows when it is imported.
-_FAMILIES = ("mlp", "lenet", "alexnet", "vgg", "resnet")
+_FAMILIES = ("mlp", "lenet", "alexnet", "vgg", "resnet", "unet", "fcn", "fcos")
 
 #: Values that ask for nothing: a family that lacks the option already honours them.
 _NEUTRAL: Mapping[str, Any] = MappingProxyType(

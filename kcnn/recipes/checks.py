@@ -99,6 +99,44 @@ def image_size(name: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
+def mask_values(name: str, value: Any) -> tuple[int, ...]:
+    """Values of a mask's pixels, 0 to 255: one, or several."""
+    try:
+        given = [value] if isinstance(value, Real) else value
+        if isinstance(given, (str, Mapping)):
+            raise TypeError
+        return tuple(whole(0, 256)(name, one) for one in given)
+    except (TypeError, InputError):
+        raise InputError(
+            f"{name} are values of masks, whole numbers from 0 to 255; received {value!r}."
+        ) from None
+
+
+def class_weights(name: str, value: Any) -> str:
+    """`none`, `balanced`, or a number for each class, as text."""
+    given = value.split(",") if isinstance(value, str) else value
+    if given in (["none"], ["balanced"]):
+        return str(given[0])
+    try:
+        numbers = [float(number) for number in given]
+        if not numbers or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} is none, balanced, or a number from 0 up for each class, such as 1,0.5,2; "
+            f"received {value!r}."
+        ) from None
+    return ",".join(f"{number:g}" for number in numbers)
+
+
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1, both included."""
+    number = isinstance(value, Real) and not _is_bool(value)
+    if not number or not 0 <= value <= 1:
+        raise InputError(f"{name} is a share from 0 to 1; received {value!r}.")
+    return float(plain(value))
+
+
 def validation(name: str, value: Any) -> float:
     """A share, or a number of images."""
     found: float = plain(value)

@@ -45,6 +45,8 @@ class Family:
     warmup: float
     space: Mapping[str, Domain | Scaled]
     notes: tuple[str, ...] = ()
+    batch_size: int | None = None  #: of a training; None goes by the number of images
+    epochs: int | None = None  #: of a training; None goes by the data
 
 
 #: What every family's search space ends with.
@@ -155,6 +157,65 @@ RESNET = Family(
         **_AVERAGING,
     },
 )
+#: Of segmentation: a batch holds as many labels as pixels, so few images make one.
+_SEGMENTATION: Mapping[str, Domain] = {
+    "optimizer": Choice(("adamw", "nesterov")),
+    **_RATES,
+    "batch_size": Choice((4, 8, 16)),
+    "augment": Choice(("none", "flip", "crop-flip")),
+}
+
+UNET = Family(
+    "unet",
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    warmup=1.0,
+    batch_size=8,
+    space={
+        **_SEGMENTATION,
+        "width": Choice((16, 32, 64)),
+        "dropout": Choice((0.0, 0.2, 0.5)),
+        "batchnorm": Choice((False, True)),
+        **_AVERAGING,
+    },
+)
+FCN = Family(
+    "fcn",
+    optimizer="adamw",
+    learning_rate=3e-4,
+    weight_decay=1e-2,
+    warmup=1.0,
+    batch_size=8,
+    space={
+        **_SEGMENTATION,
+        "learning_rate": Range(3e-5, 3e-2, "log"),
+        "width": Choice((16, 32, 64)),
+        "hidden": Scaled((0.125, 0.5, 1.0)),
+        "dropout": Choice((0.2, 0.35, 0.5)),
+        "batchnorm": Choice((False, True)),
+        **_AVERAGING,
+    },
+)
+FCOS = Family(
+    "fcos",
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    warmup=1.0,
+    batch_size=4,
+    space={
+        "optimizer": Choice(("adamw", "nesterov")),
+        **_RATES,
+        "batch_size": Choice((4, 8, 16)),
+        "width": Choice((16, 32, 64)),
+        "channels": Choice((32, 64, 128)),
+        "depth": Range(1, 4),
+        "dropout": Choice((0.0, 0.2)),
+        "augment": Choice(("none", "flip", "crop-flip")),
+        **_AVERAGING,
+    },
+)
 #: For networks of the user's own: what every network has.
 OTHERS = Family(
     "other",
@@ -180,4 +241,6 @@ CONDITIONS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 }
 
 #: Fields that belong to the search, not to a trial.
-NOT_SEARCHED = ("model", "data", "epochs", "seed", "validation", "name", "logs", "options")
+NOT_SEARCHED = (
+    "model", "data", "epochs", "seed", "validation", "ignore", "name", "logs", "options",
+)  # fmt: skip

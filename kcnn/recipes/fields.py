@@ -30,10 +30,17 @@ class Declaration:
     check: Check
     role: Role
     older: Any  #: what a run did that was recorded before the field was there
+    tasks: tuple[str, ...]  #: of kcnn's own tasks those that heed it; () is all of them
 
 
 def field(
-    default: Any, sentence: str, check: Check, *, role: Role = "bits", older: Any = ALWAYS_THERE
+    default: Any,
+    sentence: str,
+    check: Check,
+    *,
+    role: Role = "bits",
+    older: Any = ALWAYS_THERE,
+    tasks: tuple[str, ...] = (),
 ) -> Any:
     """A field of a dataclass.
 
@@ -43,8 +50,9 @@ def field(
         check: Which values it takes.
         role: What it is to a run that goes on.
         older: The value that repeats what runs did before the field was there.
+        tasks: Those that heed it, where not all do; the others refuse it.
     """
-    declared = Declaration(sentence, check, role, older)
+    declared = Declaration(sentence, check, role, older, tasks)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata={_NAME: declared})
     return dataclasses.field(default=default, metadata={_NAME: declared})

@@ -32,6 +32,9 @@ OnNan = Literal["stop", "retry"]
 Stem = Literal["auto", "imagenet", "cifar"]
 Meaning = Literal["probabilities", "logits"]
 
+#: Tasks whose pictures go in whole, with masks or boxes.
+_PICTURES = ("segmentation", "detection")
+
 
 @documented
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,8 +52,8 @@ class Recipe:
     )
     data: str = field(
         "digits",
-        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file or a folder of class "
-        "folders.",
+        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file, a folder of class folders, "
+        "of images and masks, or of images and boxes (COCO, Pascal VOC, YOLO).",
         checks.text,
         role="free",
     )
@@ -90,21 +93,71 @@ class Recipe:
         0.0,
         "Share of the label spread evenly over all classes (Szegedy et al. 2016), in [0, 1).",
         checks.between(0, 1, "a number from 0 up to, not including, 1"),
+        tasks=("classification",),
     )
     mixup: float = field(
         0.0,
         "Alpha of mixup (Zhang et al. 2018); 0 is off.",
         checks.between(0, math.inf, "a number from 0 up (0 is off)"),
+        tasks=("classification",),
     )
     cutmix: float = field(
         0.0,
         "Alpha of CutMix (Yun et al. 2019); 0 is off.",
         checks.between(0, math.inf, "a number from 0 up (0 is off)"),
+        tasks=("classification",),
     )
     augment: Augment = field(
         "auto",
         "Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none.",
         checks.choice(Augment),
+    )
+    scale: float | None = field(
+        None,
+        "Where pictures are cropped, they are scaled by a random factor from 1/scale to scale "
+        "before, and masks or boxes with them (1.5); 1 is off.",
+        checks.between(1, 8, "a factor from 1 up to, not including, 8"),
+        older=None,
+        tasks=_PICTURES,
+    )
+    colour: float | None = field(
+        None,
+        "Random brightness, contrast and saturation, each by up to this share; the default is "
+        "0.2 for pictures with masks or boxes, else 0, which is off.",
+        checks.between(0, 1, "a share from 0 up to, not including, 1 (0 is off)"),
+        older=0.0,
+    )
+    longest_side: int | None = field(
+        None,
+        "Pictures whose longer side has more pixels are scaled down to it, masks and boxes with "
+        "them; figures are of that size, predictions of the file's own.",
+        checks.whole(16),
+        older=None,
+        tasks=_PICTURES,
+    )
+    ignore: tuple[int, ...] | None = field(
+        None,
+        "Values of masks that are no class: not learned, not counted (255, where that is none of "
+        "the classes).",
+        checks.mask_values,
+        older=None,
+        tasks=("segmentation",),
+    )
+    class_weights: str = field(
+        "none",
+        "Of the pixels of each class in the loss: none; balanced, which is the median frequency "
+        "over the class's own (Eigen & Fergus 2015); or a number for each class: 1,0.5,2.",
+        checks.class_weights,
+        older="none",
+        tasks=("segmentation",),
+    )
+    dice: float = field(
+        0.0,
+        "Share of the Dice loss (Milletari et al. 2016) in the loss, from 0 to 1; the rest is "
+        "cross-entropy.",
+        checks.share,
+        older=0.0,
+        tasks=("segmentation",),
     )
     evaluation_scale: float | None = field(
         None,
@@ -112,6 +165,7 @@ class Recipe:
         "default is what training saw: 1.15 where it crops, else 1.",
         checks.between(1, 4, "a factor from 1 up to, not including, 4"),
         older=1.0,
+        tasks=("classification",),
     )
     validation: float = field(
         0.1,
@@ -190,8 +244,24 @@ class Recipe:
     )
     image_size: tuple[int, int] | None = field(
         None,
-        "Height and width the network sees; the default is the data's own where it can.",
+        "Height and width the network sees; the default is the data's own where it can. With "
+        "masks or boxes: of the windows that a training cuts out; whole pictures are evaluated.",
         checks.image_size,
+    )
+    backbone: str | None = field(
+        None,
+        "Network of classification on which one of segmentation or detection is built, such as "
+        "resnet18; the default is the paper's.",
+        checks.text,
+        older=None,
+        tasks=_PICTURES,
+    )
+    backbone_weights: str | None = field(
+        None,
+        "A run of a classifier, or its .keras file, with whose weights the backbone begins.",
+        checks.text,
+        older=None,
+        tasks=_PICTURES,
     )
     batchnorm: bool | None = field(
         None, "BatchNorm behind each convolution; the default is the paper's.", checks.switch
@@ -328,4 +398,4 @@ class Recipe:
 
 
 #: Fields that are options of networks, too.
-SWITCHES = ("batchnorm", "dropout", "residual", "stem")
+SWITCHES = ("batchnorm", "dropout", "residual", "stem", "backbone")

@@ -15,6 +15,7 @@ from kcnn.devices.names import device_name
 from kcnn.errors import InputError
 from kcnn.graph.modes import settle
 from kcnn.graph.photographs import without_fitting
+from kcnn.graph.whole import without_padding
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -51,8 +52,8 @@ class Run:
 
     @property
     def network(self) -> keras.Model:
-        """`model`, without what fits photographs: the same layers, on inputs of one size."""
-        return without_fitting(self.model)
+        """`model`, without what fits or pads pictures in front: the same layers."""
+        return without_padding(without_fitting(self.model))
 
     @property
     def class_names(self) -> tuple[str, ...]:

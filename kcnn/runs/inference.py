@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,18 +13,44 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from kcnn.data import Data, load_data, load_image
+from kcnn.data import Data, load_data, load_image, preflight
+from kcnn.data.batches.views import viewed
 from kcnn.data.sets.arrays import check_reach, ends
+from kcnn.data.sets.decoding import SUFFIXES, decode
+from kcnn.data.sets.folders import images_below
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
 from kcnn.runs.directory import Run
 from kcnn.runs.resuming import as_recorded
 from kcnn.startup import keras
+from kcnn.tasks.pictures import PictureProblem, whole_of
 from kcnn.tasks.task import Evaluation
 from kcnn.terminal import command, shape_text, styled
 
 #: The largest value of a mask; the least that floats in the range of bytes reach in a training set.
 _MASK, _BRIGHT = 2, 100
+#: Pictures that are decoded before the network asks for them.
+_AHEAD = 4
+
+
+def image_paths(given: Sequence[str | Path]) -> list[Path]:
+    """Image files as they are, and those below the folders among them.
+
+    Raises:
+        InputError: A folder without image files.
+    """
+    found = list[Path]()
+    for path in map(Path, given):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        names = images_below(path, "")
+        if not names:
+            raise InputError(
+                f"The folder {str(path)!r} has no image files ({', '.join(SUFFIXES)})."
+            )
+        found += [path / name for name in names]
+    return found
 
 
 def predict(
@@ -32,9 +60,22 @@ def predict(
     batch_size: int | None = None,
     console: Console | None = None,
 ) -> list[Any]:
-    """What the run says of image files, read and resized as in training.
+    """What the run says of image files, read as in training; `predictions`, all at once."""
+    found = predictions(run, images, batch_size=batch_size, console=console)
+    return list(found)
 
-    The next batch is decoded while the network works on one.
+
+def predictions(
+    run: Run,
+    images: Sequence[str | Path],
+    *,
+    batch_size: int | None = None,
+    console: Console | None = None,
+) -> Iterator[Any]:
+    """What the run says of image files, read as in training, one after the other.
+
+    The next batch is decoded while the network works on one. Where the task takes pictures whole,
+    each goes in by itself.
 
     Args:
         run: A finished run.
@@ -42,7 +83,7 @@ def predict(
         batch_size: Images that the network takes at once; None chooses by its memory.
         console: A terminal there shows how far it is.
 
-    Returns:
+    Yields:
         The task's predictions, such as `kcnn.tasks.classification.Prediction`, one an image.
 
     Raises:
@@ -50,15 +91,39 @@ def predict(
     """
     _refuse_bytes(run)
     network, paths = run.network, [Path(image) for image in images]
+    if run.task.whole:
+        yield from _of_whole(run, network, paths, console)
+        return
     size = _batch_size(network, batch_size)
     batches = -(-len(paths) // size)
     outputs = forward(network, batches)
-    found: list[Any] = []
+    done = 0
     decoded = _decoded(paths, network.input_shape[1:], size, run.recipe.evaluation_scale)
     for batch in progress(decoded, "predicting", batches, console):
-        of_batch = paths[len(found) : len(found) + len(batch)]
-        found += run.task.predictions(network, outputs(batch), of_batch, run.class_names)
-    return found
+        of_batch = paths[done : done + len(batch)]
+        yield from run.task.predictions(network, outputs(batch), of_batch, run.class_names)
+        done += len(batch)
+
+
+def _of_whole(
+    run: Run, network: keras.Model, paths: Sequence[Path], console: Console | None
+) -> Iterator[Any]:
+    """Pictures of any size, each by itself; threads decode the next ones."""
+    outputs, whole = forward(network, len(paths)), whole_of(network, run.recipe)
+    channels = network.input_shape[3]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        try:
+            ahead: deque[Future] = deque()
+            left = iter(paths)
+            for path in progress(paths, "predicting", len(paths), console):
+                while len(ahead) < _AHEAD and (following := next(left, None)) is not None:
+                    ahead.append(threads.submit(decode, following, channels))
+                image = ahead.popleft().result()
+                view = whole.view((image.shape[0], image.shape[1]))
+                found = outputs(viewed(image, view)[np.newaxis])
+                yield from run.task.predictions(network, found, [path], run.class_names, [view])
+        finally:
+            threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C
 
 
 def _decoded(
@@ -103,8 +168,15 @@ def evaluate_run(
     """
     model, own = run.network, data is None
     images = _batch_size(model, batch_size)
-    given = _own_data(run) if own else run.task.handed(data, run.class_names)
+    given = _own_data(run) if own else run.task.handed(data, run.class_names, run.recipe)
     problem = run.task.problem(given, run.recipe, model)
+    if own and not problem.sizes["test"]:
+        raise InputError(
+            f"The data {problem.name!r} have no test split. Name what to evaluate on: --data."
+        )
+    if isinstance(problem, PictureProblem):
+        problem = dataclasses.replace(problem, whole=whole_of(model, run.recipe))
+        images = batch_size or run.recipe.batch_size
     if isinstance(given, Data) and not own:
         _refuse_other_images(run, model, given)
         if console is not None:
@@ -121,6 +193,8 @@ def _refuse_other_images(run: Run, network: keras.Model, data: Data) -> None:
         _refuse_bytes(run)
         return
     expected, images = network.input_shape[1:], data.test.array
+    if data.task != "classification":  # pictures of any size
+        expected = (None, None, expected[2])
     if any(a and a != b for a, b in zip(expected, images.shape[1:], strict=True)):
         raise InputError(
             f"Images of {data.name!r} are {shape_text(images.shape[1:])}; the run takes "
@@ -169,7 +243,11 @@ def _own_data(run: Run) -> Data:
         validation=recipe.validation_size,
         seed=recipe.seed_of_split,
         skip_bad=recipe.skip_bad,
+        task=run.task.name,
+        ignore=recipe.ignore,
     )
+    if data.train.annotations is not None and not recipe.skip_bad:
+        data = preflight(data)
     data = as_recorded(recorded["fingerprint"], data)
     if data.fingerprint != recorded["fingerprint"]:
         raise InputError(

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from kcnn.data import ClassTargets, Data
 from kcnn.data.batches.batch import Batch
+from kcnn.data.sets.annotations import View
 from kcnn.data.sets.classes import of_stream
 from kcnn.data.sets.handed import handed_over
 from kcnn.errors import InputError
@@ -27,7 +28,7 @@ from kcnn.graph.outputs import ending, gives_logits, meaning
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import show
-from kcnn.tasks.inputs import as_problem
+from kcnn.tasks.inputs import as_problem, refuse_other_task
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import StreamProblem
 
@@ -80,14 +81,21 @@ class Classification:
     logits: bool | None = None  #: whether outputs are logits; None: as the model's graph ends
 
     name = "classification"
+    whole = False
     figures = (Figure("accuracy", share=True, short="acc", opposite="error"),)
 
     def problem(self, data: Any, recipe: Recipe, model: keras.Model | None) -> Problem:
         """Data with class numbers; a stream's classes are those of its labels, or of the model."""
+        if isinstance(data, Data):
+            refuse_other_task(self, data)
         found = as_problem(data, recipe)
         return _named(found, model) if isinstance(found, StreamProblem) else found
 
-    def handed(self, data: Any, class_names: Sequence[str]) -> Data:
+    def prepared(self, problem: Problem, recipe: Recipe) -> Classification:
+        """As it is."""
+        return self
+
+    def handed(self, data: Any, class_names: Sequence[str], recipe: Recipe) -> Data:
         """Numbered as the run's classes are, by name."""
         return handed_over(data, class_names)
 
@@ -164,6 +172,12 @@ class Classification:
         """How many classes."""
         return f"{len(problem.class_names)} classes"
 
+    def validate(
+        self, model: keras.Model, batches: tf.data.Dataset, callbacks: keras.callbacks.Callback
+    ) -> dict[str, float]:
+        """Loss and accuracy by Keras' own evaluation."""
+        return model.evaluate(batches, callbacks=callbacks, return_dict=True, verbose=0)
+
     def evaluate(
         self, model: keras.Model, batches: tf.data.Dataset, console: Console | None = None
     ) -> ClassEvaluation:
@@ -190,7 +204,12 @@ class Classification:
         return [show.bars(by_class, "Test accuracy by class")] if by_class else []
 
     def predictions(
-        self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
+        self,
+        model: keras.Model,
+        outputs: Any,
+        paths: Sequence[Path],
+        class_names: Sequence[str],
+        views: Sequence[View] | None = None,
     ) -> list[Prediction]:
         """The probability of each class, for each image."""
         refuse_not_finite(model, outputs)
@@ -200,6 +219,15 @@ class Classification:
                 f"{model.name} tells {rows.shape[1]} classes apart; {len(class_names)} have names."
             )
         return [_prediction(path, row, class_names) for path, row in zip(paths, rows, strict=True)]
+
+    def pictures(
+        self, model: keras.Model, problem: Problem, part: str, evaluation: Any
+    ) -> dict[str, bytes]:
+        """The tables say it."""
+        return {}
+
+    def writer(self, directory: Path, class_names: Sequence[str]) -> None:
+        """Lines say it all."""
 
     def lines(self, predictions: Sequence[Prediction], top: int) -> list[Text]:
         """Path and most probable classes of each image, in columns."""

@@ -7,10 +7,33 @@ from typing import Any
 from kcnn.data import Data, from_arrays
 from kcnn.data.sets.forms import parts_of
 from kcnn.errors import InputError
+from kcnn.models import registry
 from kcnn.recipes.recipe import Recipe
 from kcnn.tasks.loaders import as_stream
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.streams import StreamProblem, surveyed
+
+#: What data of each of kcnn's tasks are.
+KINDS = {
+    "classification": "images with a class each",
+    "segmentation": "pictures with masks",
+    "detection": "pictures with boxes",
+}
+
+
+def refuse_other_task(task: Any, data: Data) -> None:
+    """Refuse data of another task, with the networks that take them.
+
+    Raises:
+        InputError: They are not of `task`, a `kcnn.tasks.task.Task`.
+    """
+    if task.name not in KINDS or data.task == task.name:
+        return
+    fitting = [n for n in registry.list_models() if registry.lookup(n).task_name == data.task]
+    raise InputError(
+        f"{data.name!r} holds {KINDS[data.task]}: data of {data.task}, not of {task.name}. "
+        f"Networks that take them: {', '.join(fitting)}."
+    )
 
 
 def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:

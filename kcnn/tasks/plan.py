@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kcnn.errors import GeometryError, InputError
-from kcnn.graph.cost import cost
+from kcnn.graph.cost import cost, largest_stride, sized
 from kcnn.models import registry
 from kcnn.models.build import Card, card
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras
+from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.task import Task
 
@@ -24,6 +25,13 @@ class Plan:
     input_shape: tuple[int, int, int]  #: (H, W, C) behind the resizing
     resized_from: tuple[int, int] | None  #: (H, W) of the data, where the model resizes
     macs: int  #: multiply-accumulates of one image
+    #: Where pictures go in whole: what their sides are a multiple of; None: they are of one size.
+    multiple: int | None = None
+
+    @property
+    def network_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) at the network's input, where it has one."""
+        return (*(self.resized_from or self.input_shape[:2]), self.input_shape[2])
 
 
 def plan(task: Task, entry: registry.Entry, recipe: Recipe, problem: Problem, outputs: int) -> Plan:
@@ -40,6 +48,8 @@ def plan(task: Task, entry: registry.Entry, recipe: Recipe, problem: Problem, ou
         InputError: The network does not take the recipe's size; an unknown option.
     """
     task.check_options(recipe.model_options, outputs)
+    if isinstance(problem, PictureProblem):
+        return _picture_plan(entry, recipe, problem, outputs)
     height, width, channels = problem.image_shape
     default = entry.input_shape[:2]
 
@@ -57,6 +67,16 @@ def plan(task: Task, entry: registry.Entry, recipe: Recipe, problem: Problem, ou
         card = found(default)
     resized = card.input_shape[:2] != (height, width)
     return Plan(card.input_shape, (height, width) if resized else None, card.macs)
+
+
+def _picture_plan(
+    entry: registry.Entry, recipe: Recipe, problem: PictureProblem, outputs: int
+) -> Plan:
+    """Windows of the recipe's size, else about as large as the pictures; whole ones of any size."""
+    size = recipe.image_size or problem.window(recipe.longest_side)
+    card = known_card(entry, recipe, (*size, problem.image_shape[2]), outputs)
+    strides = [layer.stride for layer in card.cost.layers if layer.stride]
+    return Plan(card.input_shape, None, card.macs, int(max(strides, default=1)))
 
 
 def known_card(
@@ -129,13 +149,18 @@ def as_functional(model: keras.Model, problem: Problem) -> keras.Model:
     return keras.Model(inputs, model(inputs), name=model.name)
 
 
-def own_plan(task: Task, model: keras.Model, problem: Problem) -> Plan:
+def own_plan(task: Task, model: keras.Model, problem: Problem, recipe: Recipe) -> Plan:
     """The plan for a model of the user's own: its images as they are.
+
+    Where pictures go in whole, a model of one size gets them scaled down to it; one of any size
+    gets windows, as one by name does.
 
     Raises:
         InputError: Its shapes do not go with the data; with both shapes.
     """
     expected, found = tuple(model.input_shape[1:]), problem.image_shape
+    if isinstance(problem, PictureProblem):
+        return _own_picture_plan(task, model, problem, recipe)
     pairs = zip(expected, found, strict=False)
     if len(expected) != 3 or any(a and b and a != b for a, b in pairs):
         raise InputError(
@@ -151,3 +176,30 @@ def own_plan(task: Task, model: keras.Model, problem: Problem) -> Plan:
             f"the model with a fixed input_shape."
         )
     return Plan((height, width, channels), None, cost(model).macs)
+
+
+def _own_picture_plan(
+    task: Task, model: keras.Model, problem: PictureProblem, recipe: Recipe
+) -> Plan:
+    expected, channels = tuple(model.input_shape[1:]), problem.image_shape[2]
+    if len(expected) != 3 or expected[2] != channels:
+        raise InputError(
+            f"The model takes inputs of shape {expected}; the data's pictures have {channels} "
+            f"channels: build it with keras.Input((None, None, {channels}))."
+        )
+    task.check(model, problem)
+    if None not in expected[:2]:
+        if recipe.image_size not in (None, expected[:2]):
+            raise InputError(
+                f"image_size={recipe.image_size}, but the model takes {expected[:2]} alone."
+            )
+        return Plan((*expected[:2], channels), None, cost(model).macs)
+    size = recipe.image_size or problem.window(recipe.longest_side)
+    multiple = largest_stride(model)
+    if any(side % multiple for side in size):
+        fitting = tuple(-(-side // multiple) * multiple for side in size)
+        raise InputError(
+            f"image_size={size}: the model halves its pictures down to a stride of {multiple}, of "
+            f"which sides must be multiples. Try {fitting}."
+        )
+    return Plan((*size, channels), None, cost(sized(model, (*size, channels))).macs, multiple)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +34,32 @@ def print_predictions(console: Console, task: Task, predictions: Sequence[Any], 
     """One line an image, however long its path."""
     for line in task.lines(predictions, top):
         console.print(line, soft_wrap=True)
+
+
+@dataclass
+class FileNames:
+    """Names of files for pictures, each once: of two `a.jpg` the second is `a-2`."""
+
+    taken: set[str] = field(default_factory=set)
+
+    def of(self, path: Path) -> str:
+        """The name for a picture, without suffix."""
+        name, count = path.stem, 1
+        while name in self.taken:
+            count += 1
+            name = f"{path.stem}-{count}"
+        self.taken.add(name)
+        return name
+
+
+def spread(scores: np.ndarray) -> list[tuple[int, str]]:
+    """Of pictures with scores (N,): the best, the middle and the worst, each once."""
+    order = np.argsort(-scores, kind="stable")
+    places = {"best": 0, "median": len(order) // 2, "worst": len(order) - 1}
+    found: dict[int, str] = {}
+    for what, place in places.items():
+        found.setdefault(int(order[place]), what)
+    return list(found.items())
 
 
 def bars(shares: Mapping[str, float | None], title: str, most: int = 20) -> Table:

@@ -114,6 +114,7 @@ class StoredProblem:
             augment=recipe.augment,
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
+            colour=recipe.colour or 0.0,
             image_size=self._fit(size),
             start=start,
             cache=recipe.cache,

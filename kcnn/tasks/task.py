@@ -17,6 +17,7 @@ from rich.text import Text
 
 from kcnn.data.batches.batch import Batch
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.annotations import View
 from kcnn.errors import InputError
 from kcnn.figures import LOSS, Figure
 from kcnn.recipes.recipe import Meaning, Recipe
@@ -24,7 +25,11 @@ from kcnn.startup import keras, tf
 from kcnn.tasks.problem import Problem
 
 #: Tasks by name: the module whose `TASK` each is.
-_TASKS = {"classification": "kcnn.tasks.classification"}
+_TASKS = {
+    "classification": "kcnn.tasks.classification",
+    "segmentation": "kcnn.tasks.segmentation",
+    "detection": "kcnn.tasks.detection",
+}
 DEFAULT = "classification"
 
 
@@ -45,6 +50,16 @@ class Evaluation(Protocol):
 
     def details(self, class_names: Sequence[str]) -> Mapping[str, Any]:
         """What `result.json` holds beside them, by name, as plain data."""
+
+
+class Writer(Protocol):
+    """Writes predictions as files, one after the other."""
+
+    def add(self, prediction: Any) -> Path:
+        """Write what belongs to one prediction; the file to look at."""
+
+    def close(self) -> list[Path]:
+        """Write what belongs to all of them, where there is such; those files."""
 
 
 class Task(Protocol):
@@ -70,12 +85,20 @@ class Task(Protocol):
             InputError: They are not of this task.
         """
 
-    def handed(self, data: Any, class_names: Sequence[str]) -> Any:
+    @property
+    def whole(self) -> bool:
+        """Whether pictures of any size are evaluated whole, and trained on windows of them."""
+
+    def prepared(self, problem: Problem, recipe: Recipe) -> Task:
+        """The task with what its loss takes from the data and the recipe."""
+
+    def handed(self, data: Any, class_names: Sequence[str], recipe: Recipe) -> Any:
         """What `problem` takes, of data that somebody hands over to be evaluated, all of them.
 
         Args:
             data: A name, a path, arrays, or whatever `problem` takes.
             class_names: Those of the run.
+            recipe: Of the run.
 
         Raises:
             InputError: They cannot be read, or are not what the run knows.
@@ -138,6 +161,11 @@ class Task(Protocol):
     def describe(self, problem: Problem) -> str:
         """In a few words, for the header of a training: `10 classes`."""
 
+    def validate(
+        self, model: keras.Model, batches: tf.data.Dataset, callbacks: keras.callbacks.Callback
+    ) -> Mapping[str, float]:
+        """Loss and the figures behind an epoch, by name; `callbacks` hear of it as `fit` tells."""
+
     def evaluate(
         self, model: keras.Model, batches: tf.data.Dataset, console: Console | None = None
     ) -> Evaluation:
@@ -153,9 +181,37 @@ class Task(Protocol):
         """Tables for the terminal of what `Evaluation.details` gave."""
 
     def predictions(
-        self, model: keras.Model, outputs: Any, paths: Sequence[Path], class_names: Sequence[str]
+        self,
+        model: keras.Model,
+        outputs: Any,
+        paths: Sequence[Path],
+        class_names: Sequence[str],
+        views: Sequence[View] | None = None,
     ) -> list[Any]:
-        """What the model's `outputs` for a batch of image files say of each."""
+        """What the model's `outputs` for a batch of image files say of each.
+
+        Args:
+            model: That gave them.
+            outputs: Of the batch.
+            paths: Of the files.
+            class_names: Of the run.
+            views: How each picture went in, where they go in whole.
+        """
+
+    def pictures(
+        self, model: keras.Model, problem: Problem, part: str, evaluation: Any
+    ) -> Mapping[str, bytes]:
+        """PNGs, by name, of how the model did on a split that was evaluated.
+
+        Args:
+            model: That was evaluated.
+            problem: Whose split it is.
+            part: "validation" or "test".
+            evaluation: What `evaluate` gave.
+        """
+
+    def writer(self, directory: Path, class_names: Sequence[str]) -> Writer | None:
+        """What writes predictions to files in `directory`; None: lines say it all."""
 
     def lines(self, predictions: Sequence[Any], top: int) -> Sequence[Text]:
         """Predictions for the terminal, a line each."""

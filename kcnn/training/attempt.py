@@ -11,6 +11,7 @@ import numpy as np
 from kcnn.callbacks import ExactCheckpoint
 from kcnn.devices.memory import is_exhausted
 from kcnn.errors import NonFiniteError
+from kcnn.graph.cost import sized
 from kcnn.startup import keras, tf
 from kcnn.training import diagnosis
 from kcnn.training.loop import epochs
@@ -42,7 +43,7 @@ class Attempt:
             OSError: A checkpoint cannot be written.
         """
         setup, engine, checkpoint = self.setup, self.engine, self.checkpoint
-        model = engine.model
+        model, validation = engine.model, setup.evaluation("validation")
         self.started, self.checkpoint_step = time.monotonic(), checkpoint.step
         try:
             with checkpoint.on_signals():
@@ -52,7 +53,7 @@ class Attempt:
                     engine.feed.steps,
                     epochs=setup.recipe.epochs,
                     steps_per_epoch=setup.steps,
-                    validation=setup.evaluation("validation"),
+                    validation=lambda calls: setup.task.validate(model, validation, calls),
                     callbacks=[checkpoint, *checkpoint.callbacks],
                     start=epochs.Start(
                         checkpoint.initial_epoch, checkpoint.initial_batch, checkpoint.restore
@@ -60,7 +61,8 @@ class Attempt:
                 )
         except (tf.errors.OpError, MemoryError) as error:
             if is_exhausted(error):
-                raise diagnosis.out_of_memory(model, setup.recipe) from error
+                counted = sized(model, setup.plan.network_shape)
+                raise diagnosis.out_of_memory(counted, setup.recipe) from error
             raise
         finally:  # an exception does not reach callbacks
             self.watchers.progress.close()
@@ -105,14 +107,13 @@ def begun(setup: Setup, start: int) -> Engine:
     made = engine(model, recipe, setup.task, setup.feed(start), setup.steps, copy)
     made.steps.step = start
     if start:
-        build_metrics(made.model)
+        build_metrics(made.model, setup.some_batch())
     return made
 
 
-def build_metrics(model: keras.Model) -> None:
+def build_metrics(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     """Let Keras make the variables of compiled metrics, which it does at the first batch."""
-    ops = keras.ops
-    images = ops.zeros((1, *(side or 1 for side in model.input_shape[1:])))
-    outputs = ops.zeros((1, *(side or 1 for side in model.output_shape[1:])))
-    model.compute_metrics(images, outputs, outputs)
+    images, truth = batch[0][:1], batch[1][:1]
+    outputs = model(images, training=False)
+    model.compute_metrics(images, truth, outputs)
     model.reset_metrics()

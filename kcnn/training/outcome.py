@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any
 
-from kcnn.callbacks.records.tensorboard import write_scalar
+from kcnn.callbacks.records.tensorboard import write_picture, write_scalar
 from kcnn.devices.names import device_name
 from kcnn.figures import of_split
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
+from kcnn.storage.files import replace
 from kcnn.tasks.task import Evaluation, Task, ranking
 from kcnn.training.attempt import Attempt
 from kcnn.training.setup import Setup
 
 
+@dataclass(frozen=True)
+class Report:
+    """What the kept weights are worth on the split that reports: test, where there is one."""
+
+    part: str
+    evaluation: Evaluation
+
+    @classmethod
+    def of(cls, setup: Setup, model: keras.Model) -> Report | None:
+        """Evaluated now; None: without a test split, figures on validation are there already."""
+        if setup.problem.sizes["test"]:
+            return cls("test", setup.task.evaluate(model, setup.evaluation("test")))
+        if not setup.task.whole:
+            return None
+        return cls("validation", setup.task.evaluate(model, setup.evaluation("validation")))
+
+    @property
+    def test(self) -> Evaluation | None:
+        """On the test split."""
+        return self.evaluation if self.part == "test" else None
+
+    def details(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """What the task's evaluation adds to a result, by its name there."""
+        found = self.evaluation.details(class_names)
+        return {f"{self.part}_{name}": value for name, value in found.items()}
+
+    def pictures(self, setup: Setup, model: keras.Model) -> Mapping[str, bytes]:
+        """PNGs by name."""
+        return setup.task.pictures(model, setup.problem, self.part, self.evaluation)
+
+
 def result_of(
-    setup: Setup, attempt: Attempt, model: keras.Model, steps: int, test: Evaluation | None
+    setup: Setup, attempt: Attempt, model: keras.Model, steps: int, report: Report | None
 ) -> dict[str, Any]:
     """What `result.json` holds.
 
@@ -26,13 +60,13 @@ def result_of(
         attempt: The one that came to the end.
         model: With the weights that are kept.
         steps: Steps that were done.
-        test: On the test split, where there is one.
+        report: On the split that reports.
     """
     epochs, meter = len(attempt.history["loss"]), attempt.watchers.meter
     speeds = attempt.history["images_per_second"]
     validation, kept_epoch = _on_validation(setup, attempt, model)
     result = {
-        **_of_test(setup.task, test),
+        **_of_test(setup.task, report.test if report else None),
         **validation,
         "epochs": epochs,
         "kept_epoch": kept_epoch,
@@ -46,10 +80,7 @@ def result_of(
     }
     if attempt.averaged and attempt.watchers.swa:
         result["averaged_snapshots"] = attempt.watchers.swa.snapshots
-    if test is not None:
-        details = test.details(setup.problem.class_names)
-        result |= {f"test_{name}": value for name, value in details.items()}
-    return result
+    return result | (report.details(setup.problem.class_names) if report else {})
 
 
 def _of_test(task: Task, test: Evaluation | None) -> dict[str, float | None]:
@@ -82,8 +113,9 @@ def save(
     result: Mapping[str, Any],
     save_model: bool,
     warn: Callable[[str], None],
+    pictures: Mapping[str, bytes],
 ) -> None:
-    """Write models, figures of the kept weights, and result; the run is complete then."""
+    """Write models, figures of the kept weights, pictures, result; the run is complete then."""
     if save_model:
         _save_models(directory, attempt, model)
     try:
@@ -91,9 +123,16 @@ def save(
             for figure in ranking(task):
                 if (value := result[f"{part}_{figure.name}"]) is not None:
                     write_scalar(directory.path, f"kept/{part}_{figure.name}", value)
+        for name, png in pictures.items():
+            replace(directory.path / f"{name}.png", partial(_written, png))
+            write_picture(directory.path, f"kept/{name}", png)
     except (OSError, tf.errors.OpError) as error:
         warn(f"TensorBoard does not get the figures of the kept weights ({error}).")
     directory.write_result(dict(result))
+
+
+def _written(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
 
 
 def _save_models(directory: RunDirectory, attempt: Attempt, model: keras.Model) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from kcnn.callbacks.records.tensorboard import markdown
 from kcnn.devices.names import device_name
-from kcnn.graph.cost import cost
+from kcnn.graph.cost import cost, sized
 from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -28,7 +28,8 @@ from kcnn.training.setup import Setup
 
 def header(console: Console, setup: Setup, model: keras.Model, directory: Path, start: int) -> None:
     """What is about to be trained, on what, where it goes, and from which step on."""
-    counts, recipe, problem = cost(model), setup.recipe, setup.problem
+    recipe, problem = setup.recipe, setup.problem
+    counts = cost(sized(model, setup.plan.network_shape))
     rows = {
         "model": f"{model.name}  {counts.parameters:,} parameters, {si(counts.macs)} MACs an image",
         "data": f"{problem.name}  {_sizes(problem)}; {setup.task.describe(problem)}",
@@ -39,6 +40,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "steps": _steps(recipe, setup.why_precision),
         "run": str(directory),
     }
+    if recipe.backbone_weights is not None:
+        rows["backbone"] = f"begins with the weights of {recipe.backbone_weights}"
     if setup.meaning is not None:
         rows["outputs"] = f"{setup.meaning}, as the outputs for real images say"
     if setup.own is not None and (layers := unsettled(setup.own)):
@@ -117,8 +120,12 @@ def _figures(task: Task, result: Mapping[str, Any]) -> Iterator[tuple[str, Text]
 
 
 def _details(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What the task's evaluation added to the result."""
-    return {name.removeprefix("test_"): v for name, v in result.items() if name.startswith("test_")}
+    """What the task's evaluation added to the result, of the split that reports."""
+    found: dict[str, Any] = {}
+    for part in ("validation_", "test_"):
+        named = {n.removeprefix(part): v for n, v in result.items() if n.startswith(part)}
+        found |= {name: value for name, value in named.items() if value is not None}
+    return found
 
 
 def recipe_markdown(recipe: ResolvedRecipe) -> str:
@@ -128,9 +135,9 @@ def recipe_markdown(recipe: ResolvedRecipe) -> str:
     return "\n".join(lines)
 
 
-def model_markdown(model: keras.Model) -> str:
+def model_markdown(model: keras.Model, plan: Plan) -> str:
     """Layers with shapes and counts as a Markdown table."""
-    counts = cost(model)
+    counts = cost(sized(model, plan.network_shape))
     lines = ["| layer | kind | output | parameters | MACs |", "|---|---|---|--:|--:|"]
     lines += [
         f"| {markdown(row.name)} | {markdown(row.kind)} | {shape_text(row.output_shape)} "
@@ -161,6 +168,8 @@ def _sizes(problem: Problem) -> str:
 
 def _images(problem: Problem, plan: Plan, scale: float) -> str:
     shape = shape_text(plan.input_shape)
+    if plan.multiple is not None:
+        return f"windows of {shape}; evaluated whole, padded to multiples of {plan.multiple} pixels"
     if plan.resized_from:
         return f"{shape_text(plan.resized_from)} resized to {shape} inside the model"
     if problem.is_files:
@@ -183,7 +192,10 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
     if recipe.ema is not None:
         parts.append(f"moving average {recipe.ema:g}")
     if recipe.augment != "none":
-        parts.append(f"augmentation {recipe.augment}")
+        scaled = f" at scales up to {recipe.scale:g}" if recipe.scale else ""
+        parts.append(f"augmentation {recipe.augment}{scaled}")
+    if recipe.colour:
+        parts.append(f"colour {recipe.colour:g}")
     return ", ".join([*parts, f"seed {recipe.seed}"])
 
 

@@ -17,11 +17,15 @@ from kcnn.devices import precision
 from kcnn.devices.memory import memory
 from kcnn.errors import InputError
 from kcnn.graph.photographs import with_fitting
+from kcnn.graph.whole import with_padding
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.families import OTHERS
+from kcnn.recipes.fields import declarations
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
+from kcnn.tasks.inputs import KINDS, refuse_other_task
+from kcnn.tasks.pictures import PictureProblem, Whole
 from kcnn.tasks.plan import Plan, as_functional, known_card, own_plan, plan
 from kcnn.tasks.problem import Problem, Size
 from kcnn.tasks.stored import StoredProblem
@@ -76,25 +80,34 @@ class Setup:
 
     def evaluation(self, part: str) -> tf.data.Dataset:
         """A split in stored order."""
-        batch_size = max(self.recipe.batch_size, 128)
+        batch_size = self.recipe.batch_size
+        if not self.task.whole:  # whose pictures may be much larger than its windows
+            batch_size = max(batch_size, 128)
         scale = self.recipe.evaluation_scale
         return self.problem.evaluation(part, batch_size, self._size, self.targets, scale)
 
     def handed_out(self, model: keras.Model) -> keras.Model:
         """A trained network as its user gets it: one of photographs fits them by itself."""
-        if not self.problem.is_files:
+        if self.task.whole:
+            multiple = self.plan.multiple
+            fits = model if multiple in (None, 1) else with_padding(model, multiple or 1)
+        elif not self.problem.is_files:
             return model
-        fits = with_fitting(model, self.recipe.evaluation_scale)
+        else:
+            fits = with_fitting(model, self.recipe.evaluation_scale)
+        if fits is model:
+            return model
         if self.own is not None:  # its layers are trained in place
             return fits
         copy = keras.models.clone_model(fits)  # of layers that are in one graph only
         copy.set_weights(model.get_weights())
         return copy
 
-    def some_images(self) -> tf.Tensor:
-        """A batch of training images (B, H, W, C), as the network gets them."""
-        batches = self.problem.evaluation("train", _LOOKED_AT, self._size, self.targets)
-        return next(iter(batches))[0]
+    def some_batch(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Some training images (B, H, W, C), as the network gets them, and their targets."""
+        count = self.recipe.batch_size if self.task.whole else _LOOKED_AT
+        batches = self.problem.evaluation("train", count, self._size, self.targets)
+        return next(iter(batches))
 
     def statistics_batches(self) -> tf.data.Dataset:
         """The training batches of an epoch behind the last, for BatchNorm's statistics."""
@@ -123,19 +136,24 @@ def decide(
     """
     entry = registry.lookup(recipe.model) if model is None else None
     task = find(task or (entry.task if entry else None))
+    _refuse_fields(task, recipe)
     problem = _problem(task, recipe, data, model, console)
     if model is not None:
-        _refuse_options(recipe)
+        _refuse_options(task, recipe)
         model = as_functional(model, problem)
-    resolved = _resolved(recipe, problem, entry, model)
+    resolved = _resolved(recipe, problem, entry, model, task)
+    task = task.prepared(problem, resolved)
     if model is not None:
         outputs = model.output_shape[-1]
-        decided = own_plan(task, model, problem)
+        decided = own_plan(task, model, problem, resolved)
     else:
         assert entry is not None
         outputs = task.outputs(problem)
         decided = plan(task, entry, resolved, problem, outputs)
         _refuse_too_large(entry, resolved, decided, outputs)
+    if isinstance(problem, PictureProblem):
+        whole = Whole(decided.multiple, decided.input_shape[:2], recipe.longest_side)
+        problem = dataclasses.replace(problem, whole=whole)
     _fill_cache(resolved, problem, decided, console)
     policy, why = precision.resolve(recipe.precision, decided.macs, _policy_of(model))
     fused = recipe.steps_per_execution or per_execution(decided.macs, resolved.batch_size)
@@ -146,7 +164,7 @@ def decide(
     setup = Setup(resolved, task, problem, decided, outputs, model, why)
     if entry is not None and entry.is_kcnns_own and recipe.outputs is None:
         return setup
-    found = task.meaning(model or setup.network(), setup.some_images(), recipe.outputs)
+    found = task.meaning(model or setup.network(), setup.some_batch()[0], recipe.outputs)
     return dataclasses.replace(setup, task=task.knowing(found), meaning=found)
 
 
@@ -156,27 +174,54 @@ def _problem(
     source = recipe.data if data is None else None
     if data is None:
         size, seed = recipe.validation_size, recipe.seed_of_split
-        data = load_data(recipe.data, validation=size, seed=seed)
-    if isinstance(data, Data) and data.is_files:
+        data = load_data(
+            recipe.data, validation=size, seed=seed, task=task.name, ignore=recipe.ignore
+        )
+    if isinstance(data, Data) and (data.is_files or data.train.annotations is not None):
+        refuse_other_task(task, data)
         total = sum(len(split) for split in (data.train, data.validation, data.test))
+        total *= data.is_files + (data.train.annotations is not None)
         with terminal.files_bar(console, "checking", total) as progress:
             data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
     problem = task.problem(data, recipe, model)
-    if source is not None and isinstance(problem, StoredProblem):
+    if source is not None and isinstance(problem, (StoredProblem, PictureProblem)):
         problem = dataclasses.replace(problem, source=source)
     return problem
 
 
-def _refuse_options(recipe: Recipe) -> None:
-    if recipe.model_options or recipe.image_size:
+def _refuse_fields(task: Task, recipe: Recipe) -> None:
+    """Refuse fields that the task would not heed, unless they are at their defaults."""
+    if task.name not in KINDS:
+        return
+    for name, declared in declarations(Recipe):
+        value, default = getattr(recipe, name), getattr(Recipe, name, None)
+        if declared.tasks and task.name not in declared.tasks and value not in (default, None):
+            if value == declared.older or value in (0.0, 1.0):  # as a resolved recipe has it
+                continue
+            raise InputError(
+                f"{name}={value!r} is of {' and '.join(declared.tasks)}; this is {task.name}, "
+                f"which would not heed it. Leave it out."
+            )
+
+
+def _refuse_options(task: Task, recipe: Recipe) -> None:
+    fields: dict[str, Any] = {"backbone_weights": recipe.backbone_weights}
+    if not task.whole:  # where pictures go in whole, it is the size of windows
+        fields["image_size"] = recipe.image_size
+    given = {name: value for name, value in fields.items() if value}
+    if recipe.model_options or given:
         raise InputError(
             "A model of your own is trained as it is; received options for building one: "
-            f"{recipe.model_options or {'image_size': recipe.image_size}}."
+            f"{recipe.model_options or given}."
         )
 
 
 def _resolved(
-    recipe: Recipe, problem: Problem, entry: registry.Entry | None, model: keras.Model | None
+    recipe: Recipe,
+    problem: Problem,
+    entry: registry.Entry | None,
+    model: keras.Model | None,
+    task: Task,
 ) -> ResolvedRecipe:
     # What the caller handed over is named by what it is.
     recipe = dataclasses.replace(recipe, data=problem.source or f"own: {problem.name}")
@@ -191,7 +236,7 @@ def _resolved(
         )
     family = OTHERS if entry is None else entry.family
     images, shape = problem.sizes["train"], problem.image_shape
-    return resolve(recipe, family=family, images=images, image_shape=shape)
+    return resolve(recipe, family=family, images=images, image_shape=shape, pictures=task.whole)
 
 
 def _refuse_too_large(

@@ -20,7 +20,7 @@ from kcnn.training import report
 from kcnn.training.attempt import Attempt, begun
 from kcnn.training.explanation import explain
 from kcnn.training.loop import optimizers
-from kcnn.training.outcome import result_of, save
+from kcnn.training.outcome import Report, result_of, save
 from kcnn.training.retry import RateScale
 from kcnn.training.setup import Setup
 from kcnn.training.watchers import Watchers
@@ -71,11 +71,11 @@ class Trainer:
         for one in {given, handed}:
             if one is not setup.own or not given.compiled:
                 setup.task.compile(one, optimizers.for_use(setup.recipe, one))
-        test = None
-        if setup.problem.sizes["test"]:
-            test = setup.task.evaluate(model, setup.evaluation("test"))
-        result = result_of(setup, attempt, model, steps, test)
-        save(self.directory, setup.task, attempt, handed, result, self.save_model, self._warn)
+        found = Report.of(setup, model)
+        result = result_of(setup, attempt, model, steps, found)
+        pictures = found.pictures(setup, model) if found else {}
+        task, keep = setup.task, self.save_model
+        save(self.directory, task, attempt, handed, result, keep, self._warn, pictures)
         report.results(self.console, setup.task, result, self.directory.path)
         return Run(
             directory=self.directory.path,

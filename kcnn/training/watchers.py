@@ -62,7 +62,7 @@ class Watchers:
             best: The file of the best weights; None keeps them in memory alone.
         """
         task, sizes = setup.task, setup.problem.sizes
-        progress = Progress(console, task.figures)
+        progress = Progress(console, task.figures[:1])  # what decides; all are on record
         kept = BestWeights(best, sizes["validation"], task.figures[0])
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
         board = _board(setup, directory, model)
@@ -119,7 +119,7 @@ def _averaging(setup: Setup) -> StochasticWeightAveraging | None:
 def _board(setup: Setup, directory: RunDirectory, model: keras.Model) -> TensorBoard:
     texts = {
         "recipe": report.recipe_markdown(setup.recipe),
-        "model": report.model_markdown(model),
+        "model": report.model_markdown(model, setup.plan),
     }
     return TensorBoard(
         directory.path,

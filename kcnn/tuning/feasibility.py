@@ -46,6 +46,7 @@ class Feasibility:
             family=registry.lookup(recipe.model).family,
             images=problem.sizes["train"],
             image_shape=problem.image_shape,
+            pictures=self.task.whole,
         )
 
     def refuse_depths(self, base: Recipe, space: Space) -> None:

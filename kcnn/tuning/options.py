@@ -25,7 +25,7 @@ class Options:
     model: Positional[str] = "lenet5"
     """Network: a name of `kcnn list`, or FILE.py:NAME for one of your own."""
     data: str = "digits"
-    """digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file or a folder of class folders."""
+    """What kcnn train takes: digits, a .npz file, a folder of class folders, of masks, of boxes."""
     trials: int = 20
     """Number of trials. A finished search goes on with a larger one; hyperband counts by itself."""
     epochs: int | None = None
@@ -43,6 +43,8 @@ class Options:
     """A Python file whose mapping `space` changes the search space; rows of --space come later."""
     validation: float = 0.1
     """Share of the training images to choose on, or their number."""
+    ignore: tuple[int, ...] | None = None
+    """Values of masks that are no class, as of kcnn train."""
     top: int = 3
     """How many of the best trials --repeats compares."""
     repeats: int = 0

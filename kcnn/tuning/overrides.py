@@ -13,7 +13,7 @@ from kcnn.recipes.defaults import SMALLEST_TO_CROP
 from kcnn.recipes.domains import Choice, Domain, Range, parse, searched, value_text
 from kcnn.recipes.families import CONDITIONS, NOT_SEARCHED, Scaled
 from kcnn.recipes.fields import declarations
-from kcnn.recipes.recipe import Recipe
+from kcnn.recipes.recipe import SWITCHES, Recipe
 from kcnn.tuning.space import Space
 
 
@@ -84,7 +84,7 @@ def space_file(path: str | Path) -> dict[str, Any]:
 
 def _known(name: str, entry: registry.Entry) -> bool:
     fields = {f.name for f in dataclasses.fields(Recipe)} - {*NOT_SEARCHED}
-    switches = {"batchnorm", "dropout", "residual", "stem"}
+    switches = set(SWITCHES)
     return name == "swa" or name in fields - switches or name in entry.options
 
 

@@ -125,10 +125,11 @@ class _Search:
             data=options.data,
             epochs=options.epochs,
             validation=options.validation,
+            ignore=options.ignore,
             seed=options.seed,
             split_seed=options.seed,
         )
-        whole = splits.whole(data, base)
+        whole = splits.whole(data, base, task)
         problem = task.problem(splits.without_test(whole), base, None)
         space = space_of(options.model, options.space, changes, problem.image_shape)
         memory = None if options.memory is None else int(options.memory * 2**30)

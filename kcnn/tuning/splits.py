@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data import Data, from_arrays, load_data
+from kcnn.data import Data, from_arrays, load_data, preflight
 from kcnn.data.sets.forms import parts_of
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
+from kcnn.tasks.task import Task
 
 
-def whole(data: Any, base: Recipe) -> Any:
+def whole(data: Any, base: Recipe, task: Task) -> Any:
     """All splits: of `base.data`, or of the user's own `data` in its place.
 
     Arrays are divided here, by the seed of the search, so that all trials choose on the same
@@ -25,7 +26,10 @@ def whole(data: Any, base: Recipe) -> Any:
     """
     size, seed = base.validation_size, base.seed_of_split
     if data is None:
-        return load_data(base.data, validation=size, seed=seed)
+        data = load_data(base.data, validation=size, seed=seed, task=task.name, ignore=base.ignore)
+        return data if data.train.annotations is None else preflight(data)
+    if task.whole:
+        return getattr(task.problem(data, base, None), "data", data)
     parts = None if isinstance(data, Data) else parts_of(data)
     if parts is None or _streams(parts):
         return parts or data

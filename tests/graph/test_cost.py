@@ -1,5 +1,7 @@
 """Costs by layer, against figures worked out by hand or known from elsewhere."""
 
+from fractions import Fraction
+
 import keras
 import pytest
 
@@ -112,6 +114,40 @@ def test_multiply_accumulates_by_hand():
     assert table["conv2"].macs == 27 * 27 * 256 * 5 * 5 * 48  # each group sees half the maps
     assert table["conv3"].macs == 13 * 13 * 384 * 3 * 3 * 256
     assert table["fc1"].macs == 6 * 6 * 256 * 4096
+
+
+def test_larger_maps_by_hand():
+    """Strides go down again; a transposed kernel is applied once per position that it reads.
+
+    One value of `wide` reads two of `up` at most, of `bilinear` two of `nearest`.
+    """
+    image = keras.Input((16, 24, 3))
+    x = keras.layers.Conv2D(4, 4, strides=4, name="coarse")(image)  # (4, 6)
+    x = keras.layers.Conv2D(5, 3, padding="same", name="deep")(x)
+    x = keras.layers.Conv2DTranspose(6, 2, strides=2, name="up")(x)
+    x = keras.layers.Conv2DTranspose(7, 3, strides=2, padding="same", name="wide")(x)
+    x = keras.layers.Conv2D(2, 3, padding="same", name="fine")(x)
+    x = keras.layers.UpSampling2D(2, name="nearest")(x)
+    x = keras.layers.UpSampling2D((2, 2), interpolation="bilinear", name="bilinear")(x)
+    x = keras.layers.Conv2D(1, 5, padding="same", name="last")(x)
+    table = {row.name: row for row in cost(keras.Model(image, x)).layers}
+    fields = {name: (row.stride, row.receptive_field) for name, row in table.items()}
+    del fields[next(iter(fields))]  # the image
+    assert fields == {
+        "coarse": (4, 4),
+        "deep": (4, 4 + 2 * 4),
+        "up": (2, 12),
+        "wide": (1, 12 + 2),
+        "fine": (1, 14 + 2),
+        "nearest": (Fraction(1, 2), 16),
+        "bilinear": (Fraction(1, 4), 17),  # 16 + 1/2, in whole pixels
+        "last": (Fraction(1, 4), 18),  # 16 + 1/2 + 4/4
+    }
+    assert table["up"].macs == 4 * 6 * (2 * 2 * 6 * 5)
+    assert table["wide"].macs == 8 * 12 * (3 * 3 * 7 * 6)
+    assert table["fine"].macs == 16 * 24 * (3 * 3 * 7 * 2)
+    assert table["nearest"].macs == 0
+    assert type(table["fine"].stride) is int
 
 
 def test_nested_models_are_counted_in_their_place():

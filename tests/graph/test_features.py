@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.graph.features import feature_maps, maps
 
 STRIDES = (4, 8, 16, 32)
 
@@ -63,14 +64,14 @@ def test_of_a_stage_it_is_what_the_next_one_begins_with():
 
 @pytest.mark.parametrize(
     ("name", "strides"),
-    [("lenet5", {1, 2, 4}), ("alexnet", {4, 8, 16, 32}), ("resnet20", {1, 2, 4})],
+    [("lenet5", {1, 2, 4}), ("alexnet", {4, 8, 16, 32}), ("resnet20", {2, 4, 8, 16})],
 )
 def test_other_families_have_theirs(name, strides):
     shape = (128, 128, 3)
     with pytest.raises(kcnn.InputError, match="no feature map of stride 64") as caught:
         kcnn.build(name, include_top=False, features=(64,), input_shape=shape)
     known = str(caught.value).partition("those of ")[2].rstrip(".")
-    assert strides <= {int(number) for number in known.split(", ")}
+    assert strides == {int(number) for number in known.split(", ")}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,62 @@ def test_refused(options, message):
 def test_a_network_without_maps():
     with pytest.raises(kcnn.InputError, match="mlp has no feature map"):
         kcnn.build("mlp", include_top=False, features=(4,), input_shape=(28, 28, 1))
+
+
+def test_a_border_is_no_map():
+    """Of strides 1 and 2 the ImageNet stem's paddings were taken, larger by 6 and 2 pixels."""
+    shape = {"input_shape": (64, 96, 3), "stem": "imagenet"}
+    half, quarter = kcnn.build("resnet18", include_top=False, features=(2, 4), **shape).outputs
+    assert half.shape == (None, 32, 48, 64)
+    assert quarter.shape == (None, 16, 24, 64)
+    plain = kcnn.build("resnet18", include_top=False, features=STRIDES, residual=False, **shape)
+    assert [x.shape[1:3] for x in plain.outputs] == [(64 // s, 96 // s) for s in STRIDES]
+
+
+@pytest.mark.parametrize("preprocessing", [[], ["Rescaling"], ["Normalization"]])
+def test_an_image_is_no_feature_whatever_is_done_to_it(preprocessing):
+    made = {"Rescaling": lambda: keras.layers.Rescaling(2.0),
+            "Normalization": lambda: keras.layers.Normalization()}  # fmt: skip
+    with pytest.raises(kcnn.InputError, match=r"stride 1: it has those of 2, 4, 8, 16, 32\."):
+        kcnn.build(
+            "resnet18", include_top=False, features=(1,), input_shape=(64, 64, 3),
+            stem="imagenet", preprocessing=[made[name]() for name in preprocessing],
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [
+        (True, ["conv1_1", "pool1", "pool2", "pool3", "pool4", "pool5"]),
+        (
+            False,
+            [
+                "conv1_2_relu",
+                "conv2_2_relu",
+                "conv3_3_relu",
+                "conv4_3_relu",
+                "conv5_3_relu",
+                "pool5",
+            ],
+        ),
+    ],
+)
+def test_the_first_map_of_a_stride_and_the_last(first, names):
+    """VGG-16's stages begin with a pooling, as FCN takes them, and end with a convolution."""
+    model = kcnn.build("vgg16", include_top=False, input_shape=(32, 32, 3), widths=(4, 4, 4, 4, 4))
+    found = feature_maps(model, (1, *(2, 4, 8, 16, 32)), first=first)
+    assert [x is model.get_layer(name).output for x, name in zip(found, names, strict=True)] == (
+        [True] * 6
+    )
+    assert list(maps(model, first=first).values()) == found
+
+
+def test_the_first_map_behind_two_ways():
+    """A block's convolution has the stride first, but its shortcut has it beside it."""
+    model = kcnn.build("resnet18", include_top=False, input_shape=(64, 64, 3), stem="imagenet",
+                       widths=(4, 4, 4, 4))  # fmt: skip
+    (found,) = feature_maps(model, (8,), first=True)
+    assert found is model.get_layer("conv3_1_add").output
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "lenet5"])

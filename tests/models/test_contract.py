@@ -1,4 +1,7 @@
-"""What every registered network keeps: counts, gradients, saving, precision, names."""
+"""What every network for classification keeps: counts, gradients, saving, precision, names.
+
+Those for segmentation: `test_segmentation_networks.py`.
+"""
 
 import os
 import re
@@ -11,6 +14,9 @@ import pytest
 import tensorflow as tf
 
 import kcnn
+from kcnn.models.registry import lookup
+
+CLASSIFIERS = [name for name in kcnn.list_models() if lookup(name).task_name == "classification"]
 
 #: name: (input, classes, trainable parameters, Keras' count_params(), GMACs as published)
 PUBLISHED = {
@@ -72,7 +78,7 @@ def images(model, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-@pytest.fixture(scope="module", params=kcnn.list_models())
+@pytest.fixture(scope="module", params=CLASSIFIERS)
 def network(request):
     return request.param, small(request.param)
 
@@ -85,7 +91,7 @@ def bfloat16():
 
 
 def test_every_network_is_in_the_table():
-    assert sorted(PUBLISHED) == sorted(SMALL) == kcnn.list_models()
+    assert sorted(PUBLISHED) == sorted(SMALL) == CLASSIFIERS
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

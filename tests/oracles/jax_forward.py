@@ -24,6 +24,9 @@ CASES = {
                | {"depths": (1, 2, 1), "widths": (8, 8, 8), "classes": 10}
                | {"classifier_activation": None}),
     "resnet_cifar": ("resnet20", {"input_shape": (17, 12, 2), "depths": (1, 1, 1)}),
+    "unet": ("unet", {"input_shape": (44, 52, 3), "width": 8, "depth": 1, "padding": "valid"}),
+    "unet_resnet": ("unet", {"input_shape": (32, 64, 3), "backbone": "resnet20", "width": 8}),
+    "fcn": ("fcn", {"input_shape": (32, 64, 3), "backbone": "vgg11", "width": 8, "hidden": (8,)}),
 }  # fmt: skip
 
 

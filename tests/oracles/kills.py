@@ -51,6 +51,26 @@ def write_images(path: Path, images: int = 128, size: int = 16) -> None:
     )  # fmt: skip
 
 
+#: The other tasks, with random windows and scales.
+PICTURES = {
+    "segmentation": "unet --options width 4 depth 1 --batchnorm True --swa-start 0.5",
+    "detection": "fcos --backbone resnet18 --options width 4 channels 8 depth 1 strides 4,8 "
+    "--ema 0.9",
+}
+_OF_PICTURES = (
+    "--image-size 32 32 --batch-size 4 --learning-rate 0.01 --epochs {epochs} --seed 3 "
+    "--checkpoint-every {every}"
+)
+
+
+def picture_arguments(
+    kind: str, data: Path, logs: Path, name: str, epochs: int, every: str
+) -> list:
+    """Arguments of `kcnn train` for pictures with masks or boxes."""
+    flags = f"{PICTURES[kind]} {_OF_PICTURES.format(epochs=epochs, every=every)}".split()
+    return ["train", *flags, "--data", str(data), "--logs", str(logs), "--name", name]
+
+
 def train_arguments(kind: str, data: Path, logs: Path, name: str, epochs: int, every: str) -> list:
     """Arguments of `kcnn train`."""
     flags = f"{_COMMON.format(epochs=epochs, every=every)} {FLAGS[kind]}".split()

@@ -48,12 +48,16 @@ class Errors:
 
 class Brightness:
     name = "brightness"
+    whole = False
     figures = (Figure("error", higher_is_better=False, short="err"),)
 
     def problem(self, data, recipe, model):
         return as_problem(data, recipe)
 
-    def handed(self, data, class_names):
+    def prepared(self, problem, recipe):
+        return self
+
+    def handed(self, data, class_names, recipe):
         return data
 
     def outputs(self, problem):
@@ -84,6 +88,9 @@ class Brightness:
     def describe(self, problem):
         return "a number each"
 
+    def validate(self, model, batches, callbacks):
+        return model.evaluate(batches, callbacks=callbacks, return_dict=True, verbose=0)
+
     def evaluate(self, model, batches, console=None):
         pairs = [(model(x).numpy()[:, 0], y.numpy()[:, 0]) for x, y in batches]
         found, truth = (np.concatenate(part) for part in zip(*pairs, strict=True))
@@ -93,8 +100,14 @@ class Brightness:
     def tables(self, details):
         return []
 
-    def predictions(self, model, outputs, paths, class_names):
+    def predictions(self, model, outputs, paths, class_names, views=None):
         return [(path, float(value)) for path, value in zip(paths, outputs[:, 0], strict=True)]
+
+    def pictures(self, model, problem, part, evaluation):
+        return {}
+
+    def writer(self, directory, class_names):
+        return None
 
     def lines(self, predictions, top):
         return [Text(f"{path}  {value:.2f}") for path, value in predictions]

@@ -201,6 +201,13 @@ def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
         writer.close()
 
 
+def write_picture(log_dir: str | Path, name: str, png: bytes) -> None:
+    """Add a picture of a whole run, the bytes of a PNG, to `log_dir`."""
+    with tf.summary.create_file_writer(os.fsencode(log_dir)).as_default() as writer:
+        tf.summary.image(name, tf.io.decode_png(png)[tf.newaxis], step=0)
+        writer.close()
+
+
 def _tag(name: str, logs: Mapping[str, Any]) -> str:
     """What a figure of the logs is called; sections of TensorBoard go by what is before a slash."""
     if name.startswith("val_"):

@@ -65,6 +65,34 @@ def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return crop(images, height, width, seed, flip=True)
 
 
+def colour(images: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
+    """Change brightness, contrast and saturation of each image, in that order.
+
+    Brightness multiplies values; contrast moves them from the image's mean; saturation, of three
+    channels, from the pixel's own luminance (ITU-R 601). Each factor is drawn evenly from
+    1 - share to 1 + share.
+
+    Args:
+        images: (B, H, W, C), uint8 or float32.
+        share: in (0, 1).
+        seed: (2,) integers.
+
+    Returns:
+        The shape and the dtype of `images`; bytes are rounded and stay within 0 to 255.
+    """
+    batch, _, _, channels = _sizes(images)
+    factors = tf.random.stateless_uniform((3, batch, 1, 1, 1), seed, 1 - share, 1 + share, alg=_ALG)
+    x = tf.cast(images, tf.float32) * factors[0]
+    mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
+    x = mean + (x - mean) * factors[1]
+    if channels == 3:
+        grey = tf.reduce_sum(x * [0.299, 0.587, 0.114], axis=-1, keepdims=True)
+        x = grey + (x - grey) * factors[2]
+    if images.dtype == tf.uint8:
+        x = tf.clip_by_value(tf.round(x), 0.0, 255.0)
+    return tf.cast(x, images.dtype)
+
+
 def mixup(
     images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -36,6 +36,7 @@ class BatchSpec:
     mixup: float
     cutmix: float
     targets: Targets
+    colour: float = 0.0
 
 
 @functools.cache
@@ -49,6 +50,8 @@ def batch_function(spec: BatchSpec) -> Batch:
             else:
                 images, labels = tf.identity(element["images"]), element["labels"]  # on `device`
             images = _augmented(spec, images, element["seed"])
+            if spec.colour:  # a stream of its own, beside those of places and of mixing
+                images = augmentation.colour(images, spec.colour, element["seed"] + [1, 0])
             labels = spec.targets(labels)
             return _mixed(spec, images, labels, element["seed"] + [0, 1])
 

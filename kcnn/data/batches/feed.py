@@ -58,6 +58,7 @@ def training_feed(
     augment: str = "none",
     mixup: float = 0.0,
     cutmix: float = 0.0,
+    colour: float = 0.0,
     binary: bool = False,
     image_size: tuple[int, int] | None = None,
     start: int = 0,
@@ -77,6 +78,7 @@ def training_feed(
             `image_size` and crop) or `crop-flip`.
         mixup: alpha of Zhang et al. 2018; 0 is off.
         cutmix: alpha of Yun et al. 2019; 0 is off. With both on, each batch takes one of the two.
+        colour: share of random brightness, contrast and saturation, in [0, 1); 0 is off.
         binary: labels of shape (B, 1) for a single sigmoid; needs K = 2.
         image_size: (H, W) to which image files are fit; arrays keep their size.
         start: the first step, at least 0; epoch = step // steps_per_epoch.
@@ -114,6 +116,7 @@ def training_feed(
         mixup=float(mixup),
         cutmix=float(cutmix),
         targets=targets,
+        colour=float(colour),
     )
     key = (spec, *(tuple(tensor.shape) for tensor in resident))
     return Feed(steps, resident, batch_function(spec), key, device)

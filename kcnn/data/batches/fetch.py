@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,27 +101,27 @@ def _source_of_files(
             "network, to which each is fit."
         )
     shape = (*oversize(*image_size, margin), 3)
-    read = _in_python(_decoder(files, shape))
+    read = in_python(_decoder(files, shape))
     if cache is None:
         return Source(shape, "uint8", None, read)
     array = cached(files, shape, read, cache, progress)
     if not isinstance(array, np.memmap):
         return Source(shape, "uint8", array, array.__getitem__, own=True)
-    return Source(shape, "uint8", None, _in_python(np.asarray(array).__getitem__))
+    return Source(shape, "uint8", None, in_python(np.asarray(array).__getitem__))
 
 
-def _in_python(read: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def in_python(read: Callable[..., Any]) -> Callable[..., Any]:
     """`read`, called by threads of TensorFlow: see `_Calls`."""
 
-    def called(indices: np.ndarray) -> np.ndarray:
+    def called(*arguments: np.ndarray) -> Any:
         with _calls:
-            return read(indices)
+            return read(*arguments)
 
     return called
 
 
 def _decoder(files: ImageFiles, shape: tuple[int, int, int]) -> Callable[[np.ndarray], np.ndarray]:
-    pool = _pool()
+    threads = pool()
 
     def read(indices: np.ndarray) -> np.ndarray:
         batch = np.empty((len(indices), *shape), np.uint8)
@@ -129,14 +130,14 @@ def _decoder(files: ImageFiles, shape: tuple[int, int, int]) -> Callable[[np.nda
             for place in range(first, min(first + _SHARE, len(indices))):
                 batch[place] = load_image(files[indices[place]], shape)
 
-        list(pool.map(share, range(0, len(indices), _SHARE)))  # raises what was raised there
+        list(threads.map(share, range(0, len(indices), _SHARE)))  # raises what was raised there
         return batch
 
     return read
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
     """Threads that decode: Pillow lets go of Python's lock while it does."""
     atexit.register(_calls.settle)
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kcnn-decode")

@@ -8,7 +8,7 @@ run from the beginning sees there, and no state of the pipeline has to be saved.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -149,11 +149,17 @@ def statistics(
     if split.is_files and len(split) > limit:
         indices = np.sort(np.random.default_rng(seed).choice(len(split), limit, replace=False))
     read = source(split.images, image_size).read
+    return moments(
+        read(indices[first : first + _CHUNK]) for first in range(0, len(indices), _CHUNK)
+    )
+
+
+def moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance (C,) float32 of the pixels of (..., C) arrays, as `statistics` says."""
     count, mean = 0, np.zeros(1)
     squares = np.zeros(1)  # the sum of squared deviations from the mean
-    for first in range(0, len(indices), _CHUNK):
-        pixels = read(indices[first : first + _CHUNK]).astype(np.float64)
-        pixels = pixels.reshape(-1, pixels.shape[-1])  # (B * H * W, C)
+    for chunk in chunks:
+        pixels = chunk.astype(np.float64).reshape(-1, chunk.shape[-1])  # (B * H * W, C)
         n, centre = len(pixels), pixels.mean(axis=0)
         shift, total = centre - mean, count + n
         squares = squares + ((pixels - centre) ** 2).sum(axis=0) + shift**2 * (count * n / total)

@@ -14,7 +14,7 @@ Splits are known by the names that people give them: `Training`, `training_set`,
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,6 +114,36 @@ def files_of(folder: Path) -> tuple[ImageFiles, list[str], str]:
     return files, [name for _, name in pairs], part or "all of it"
 
 
+#: How lists of splits are called, the one that counts first.
+SPLIT_PARTS = {
+    "train": ("train", "trainval", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def held_out(parts: Collection[str]) -> str:
+    """Of the splits that data name, the one to be evaluated; "all of it" where none is held out."""
+    if "test" in parts:
+        return "test"
+    return "validation" if {"train", "validation"} <= set(parts) else "all of it"
+
+
+def split_named(folder: str) -> str | None:
+    """The split that a folder's name says: "train", "validation", "test"; None: none."""
+    match = _SPLIT.fullmatch(folder.lower())
+    return _PARTS.get(match[1][:2], "validation") if match else None
+
+
+def images_below(root: Path, sub: str) -> list[str]:
+    """Paths, relative to `root`, of the image files below its folder `sub`, sorted.
+
+    Hidden ones, and links that lead outside, do not count; none where there is no such folder.
+    """
+    index = _Index(root)
+    return sorted(_walk(str(root / sub), index, set())) if (root / sub).is_dir() else []
+
+
 def split_folders(root: Path, *, training: bool = True) -> tuple[dict[str, str], list[str]]:
     """For each split that the folder names, its subfolder ({"train": ""} for none); and the rest.
 
@@ -124,8 +154,7 @@ def split_folders(root: Path, *, training: bool = True) -> tuple[dict[str, str],
     index, beside = _Index(root), list[str]()
     found: dict[str, list[str]] = defaultdict(list)
     for name in (e.name for e in entries if _is_inside_dir(e, index)):
-        match = _SPLIT.fullmatch(name.lower())
-        part = _PARTS.get(match[1][:2], "validation") if match else None
+        part = split_named(name)
         (found[part] if part else beside).append(name)
     if not found or (found.keys() == {"train"} and beside):
         return {"train": ""}, []

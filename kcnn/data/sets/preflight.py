@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kcnn.data.sets.images import files_fingerprint
-from kcnn.data.sets.splits import Data, Split
+from kcnn.data.sets.forms import PARTS
+from kcnn.data.sets.splits import Data, Split, fingerprint_of
 from kcnn.errors import InputError
 
 _SHOWN = 20  # bad files that a message lists
@@ -32,7 +32,12 @@ def preflight(
         InputError: bad files (the first 20 by path and reason), or, without them, a class with
             no training image or an empty split.
     """
-    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    data = _files_checked(data, skip_bad, progress)
+    return data if data.train.annotations is None else _annotations_checked(data, progress)
+
+
+def _files_checked(data: Data, skip_bad: bool, progress: Callable[[int], None] | None) -> Data:
+    splits = {name: getattr(data, name) for name in PARTS}
     files = [s.files for s in splits.values() if s.files is not None]
     if not files:
         return data
@@ -53,8 +58,21 @@ def preflight(
         validation=kept["validation"],
         test=kept["test"],
         provenance=f"{data.provenance}; {len(bad)} bad files left out",
-        fingerprint=lambda: files_fingerprint([s.files for s in kept.values() if s.files]),
+        fingerprint=lambda: fingerprint_of(kept.values()),
     )
+
+
+def _annotations_checked(data: Data, progress: Callable[[int], None] | None) -> Data:
+    """Masks or boxes looked at beside their pictures; what was repaired is in the provenance."""
+    checked, done, remarks = {}, 0, dict[str, None]()
+    before = {remark for part in PARTS for remark in getattr(data, part).labels.remarks}
+    for name in PARTS:
+        split = getattr(data, name)
+        labels = split.labels.checked(split.images, data.class_names, _from(done, progress))
+        checked[name] = replace(split, labels=labels)
+        remarks |= dict.fromkeys(f"{name}: {r}" for r in labels.remarks if r not in before)
+        done += len(split)
+    return replace(data, **checked, provenance="; ".join([data.provenance, *remarks]))
 
 
 def _from(before: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
@@ -81,6 +99,8 @@ def _check_remaining(data: Data, kept: dict[str, Split]) -> None:
     for name, split in kept.items():
         if not len(split) and len(getattr(data, name)):
             raise InputError(f"Without the bad files the {name} split of {data.name} is empty.")
+    if data.train.annotations is not None:
+        return
     counts = np.bincount(kept["train"].labels, minlength=data.classes)
     had = np.bincount(data.train.labels, minlength=data.classes)
     lost = [data.class_names[k] for k in np.flatnonzero((counts == 0) & (had > 0))]

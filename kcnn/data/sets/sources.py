@@ -2,14 +2,18 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kcnn.data.sets import boxes, mask_folders
+from kcnn.data.sets.boxes import load_boxes
 from kcnn.data.sets.folders import load_folder
 from kcnn.data.sets.labels import CLASS_NAMES
+from kcnn.data.sets.mask_folders import load_masks
 from kcnn.data.sets.npz import KEYS, names_in, read_npz
 from kcnn.data.sets.preflight import preflight
 from kcnn.data.sets.splits import Data, from_arrays
@@ -21,7 +25,13 @@ NAMES = ("digits", *_KERAS)
 
 
 def load_data(
-    name: str | os.PathLike, *, validation: float = 0.1, seed: int = 0, skip_bad: bool = False
+    name: str | os.PathLike,
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    skip_bad: bool = False,
+    task: str | None = None,
+    ignore: Sequence[int] | None = None,
 ) -> Data:
     """Load a data set by name or path, in three disjoint splits.
 
@@ -31,12 +41,15 @@ def load_data(
             which the folder that KCNN_DATA names holds `NAME.npz` or a folder NAME; a path to an
             .npz with x_train, y_train and optionally x_val, y_val, x_test, y_test, class_names (or
             train_images, train_labels, ..., as MedMNIST has them); or a path to a
-            folder of class folders (`kcnn.data.sets.folders` has the layouts).
+            folder: of class folders (`kcnn.data.sets.folders` has the layouts), of images and masks
+            (`kcnn.data.sets.mask_folders`), of images and boxes (`kcnn.data.sets.boxes`).
         validation: how much of the training images to hold out: a fraction in (0, 1), a count of
             at least 1, or 0 for none. A validation split that a folder names is taken as it is.
         seed: decides which images are held out, at least 0. The test split is the published one,
             or where there is none a stratified fifth, the same for every seed.
         skip_bad: check every image file now and leave the bad ones out (`images.preflight`).
+        task: what a folder is read as where it can be both masks and boxes.
+        ignore: values of masks that are no class.
 
     Returns:
         Arrays (N, H, W, C) of uint8 (float32 where the file holds floats), or an index of image
@@ -61,9 +74,24 @@ def load_data(
     if path is None:
         raise InputError(_unknown(text))
     if path.is_dir():
-        data = load_folder(path, name=label(text), validation=validation, seed=seed)
+        kind, name = folder_kind(path, task), label(text)
+        if kind == "segmentation":
+            data = load_masks(path, name=name, validation=validation, seed=seed, ignore=ignore)
+        elif kind == "detection":
+            data = load_boxes(path, name=name, validation=validation, seed=seed)
+        else:
+            data = load_folder(path, name=name, validation=validation, seed=seed)
         return preflight(data, skip_bad=True) if skip_bad else data
     return _from_npz(path, label(text), CLASS_NAMES.get(text), **options)
+
+
+def folder_kind(path: Path, wanted: str | None = None) -> str:
+    """What a folder holds data of: the task that is wanted, where it could be that one."""
+    kinds = ["detection"] if boxes.recognised(path) else []
+    kinds += ["segmentation"] if mask_folders.recognised(path) else []
+    if wanted in kinds:
+        return str(wanted)
+    return kinds[0] if kinds else "classification"
 
 
 def find(text: str) -> Path | None:

@@ -1,12 +1,14 @@
 """Three splits, three jobs: fit on train, choose on validation, report on test once."""
 
+import hashlib
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from kcnn.data.sets.annotations import Annotations
 from kcnn.data.sets.arrays import (
     as_images,
     check_pair,
@@ -16,7 +18,7 @@ from kcnn.data.sets.arrays import (
     reach,
 )
 from kcnn.data.sets.classes import as_labels, encoded
-from kcnn.data.sets.images import ImageFiles
+from kcnn.data.sets.images import ImageFiles, files_fingerprint
 from kcnn.data.sets.stratify import stratified
 from kcnn.errors import InputError
 
@@ -25,10 +27,11 @@ TEST_SEED = 0  # where no test split is published, its fifth is the same for eve
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their class numbers."""
+    """Images with what is known of them."""
 
     images: np.ndarray | ImageFiles  #: (N, H, W, C) uint8 or float32, or N files
-    labels: np.ndarray  #: (N,) int64 in [0, classes)
+    #: (N,) int64 in [0, classes): class numbers; or masks, or boxes (`kcnn.data.sets.annotations`).
+    labels: Any
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,6 +51,16 @@ class Split:
         """The images where they are an array (N, H, W, C)."""
         assert isinstance(self.images, np.ndarray)
         return self.images
+
+    @property
+    def annotations(self) -> Annotations | None:
+        """The labels where they are more than a class for each image."""
+        return None if isinstance(self.labels, np.ndarray) else self.labels
+
+    @property
+    def strata(self) -> np.ndarray:
+        """(N,) int64: of each of these a part is taken in proportion; of annotations, of all."""
+        return self.labels if self.annotations is None else np.zeros(len(self), np.int64)
 
     def take(self, indices: np.ndarray) -> "Split":
         """The images at `indices`, (M,) integers, in that order."""
@@ -83,6 +96,7 @@ class Data:
     #: `sha256:<hex>` of the whole set, the same for every seed; of files `sha256-files:<hex>`,
     #: which reads them when it is first asked for. A function that gives it is taken, too.
     fingerprint: _Fingerprint = _Fingerprint()
+    task: str = "classification"  #: what they are data of
 
     @property
     def classes(self) -> int:
@@ -103,11 +117,23 @@ class Data:
         )
 
 
+def fingerprint_of(splits: Iterable[Split]) -> str:
+    """Of splits of files: names and content of pictures and masks, and what else is known."""
+    held = [split for split in splits if len(split)]
+    known = [split.annotations for split in held if split.annotations is not None]
+    files = [*(split.files for split in held), *(one.files() for one in known)]
+    found = files_fingerprint([one for one in files if one is not None])
+    states = sorted({one.state() for one in known})
+    if not states:
+        return found
+    return f"sha256-files:{hashlib.sha256(found.encode() + b''.join(states)).hexdigest()}"
+
+
 def split_off(split: Split, size: float, seed: int) -> tuple[Split, Split]:
     """(rest, part) of a split by `stratified`; a `size` of 0 gives an empty part."""
     if not isinstance(size, bool) and isinstance(size, numbers.Real) and size == 0:
         return split, split.take(np.arange(0))
-    rest, part = stratified(split.labels, size, seed)
+    rest, part = stratified(split.strata, size, seed)
     return split.take(rest), split.take(part)
 
 
@@ -162,7 +188,8 @@ def from_arrays(
 def divided(splits: dict[str, Split], *, validation: float, seed: int, **facts: Any) -> Data:
     """`Data` from the splits that are given, at least `train`; the missing ones are split off."""
     train = splits["train"]
-    check_trainable(train.labels, facts["class_names"], facts["name"])
+    if train.annotations is None:
+        check_trainable(train.labels, facts["class_names"], facts["name"])
     notes = []
     test = splits.get("test")
     if test is None:

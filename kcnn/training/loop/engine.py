@@ -126,7 +126,7 @@ def engine(
     if copy is None or model.count_params() > _WEIGHTS:
         return Engine(model, recipe, task, feed, steps_per_epoch)
     text = described(model)
-    key = (text, feed.key, task.name, *_fixed(recipe))
+    key = (text, feed.key, task.name, *_loss_of(task), *_fixed(recipe))
     found = _engines.pop(key, None)  # taken out while it trains: a training within finds none
     if found and found.serves(text):
         found.restart(model, recipe, feed, steps_per_epoch)
@@ -134,6 +134,15 @@ def engine(
         found = Engine(model, recipe, task, feed, steps_per_epoch)
     found.key, found.copy = key, copy if found.model is model else lambda: model
     return found
+
+
+def _loss_of(task: Task) -> tuple:
+    """What of the task a trace fixes: all that it is, where it says so by being hashable."""
+    try:
+        hash(task)
+    except TypeError:
+        return ()
+    return (task,)
 
 
 def forget() -> None:

@@ -7,7 +7,7 @@ the model beside its history, its `train_function`, this loop keeps to itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ def fit(
     *,
     epochs: int,
     steps_per_epoch: int,
-    validation: tf.data.Dataset | None,
+    validation: Callable[[keras.callbacks.Callback], Mapping[str, float]] | None,
     callbacks: Sequence[keras.callbacks.Callback],
     start: Start = Start(),
 ) -> keras.callbacks.History:
@@ -49,7 +49,7 @@ def fit(
         elements: One for each step from `start` on.
         epochs: The epoch behind the last.
         steps_per_epoch: After which there is validation.
-        validation: Batches of images and targets.
+        validation: Figures behind an epoch, by name; called with what is to hear of it.
         callbacks: In the order of their calls.
         start: Where it begins.
 
@@ -75,8 +75,7 @@ def fit(
         _run(model, steps, iterator, range(begin, steps_per_epoch), calls)
         logs = dict(model.get_metrics_result())
         if validation is not None:
-            found = model.evaluate(validation, callbacks=calls, return_dict=True, verbose=0)
-            logs |= {f"val_{name}": value for name, value in found.items()}
+            logs |= {f"val_{name}": value for name, value in validation(calls).items()}
         calls.on_epoch_end(epoch, logs)
         begin = 0
         if model.stop_training:

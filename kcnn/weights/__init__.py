@@ -1,0 +1,1 @@
+"""Weights from one network, or its file, into another."""

@@ -1,0 +1,349 @@
+"""Segmentation through every door: folders and arrays, our networks and theirs, resume, files."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from oracles.bits import assert_same_runs
+from oracles.pictures import masks_folder, picture
+from PIL import Image
+
+import kcnn
+from kcnn.cli.main import main
+from kcnn.data.sets.decoding import decode
+from kcnn.errors import InputError
+from kcnn.runs.directory import load_run
+from kcnn.runs.inference import evaluate_run, predict
+from kcnn.tasks.pictures import whole_of
+
+NETWORK = {"model": "unet", "options": {"width": 4, "depth": 2}, "batchnorm": True}
+SMALL = NETWORK | {"epochs": 2, "batch_size": 4, "learning_rate": 0.02, "seed": 3,
+                   "image_size": (32, 32)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Names in brackets: they are no markup."""
+    root = tmp_path_factory.mktemp("data") / "pictures [red]"
+    root = masks_folder(root, {"train": 14, "val": 5, "test": 6})
+    for kind in ("images", "masks"):
+        (root / "test" / kind / "p000.png").rename(root / "test" / kind / "[bold]p.png")
+    (root / "classes.txt").write_text("[ground]\nred\ngreen\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    logs = tmp_path_factory.mktemp("logs")
+    recipe = kcnn.Recipe(data=str(folder), logs=str(logs), name="run", **SMALL)
+    return kcnn.train(recipe, verbose=False)
+
+
+def confusion(masks, truths, classes=3):
+    """Counted by hand, pixel by pixel of the files."""
+    found = np.zeros((classes, classes), int)
+    for mask, truth in zip(masks, truths, strict=True):
+        assert mask.shape == truth.shape
+        np.add.at(found, (truth.reshape(-1), mask.reshape(-1)), 1)
+    return found
+
+
+def truths(folder, part):
+    return {p.stem: np.asarray(Image.open(p)) for p in (folder / part / "masks").iterdir()}
+
+
+def mean_iou(counts):
+    both = np.diagonal(counts)
+    return float(np.mean(both / (counts.sum(0) + counts.sum(1) - both)))
+
+
+@pytest.mark.slow
+def test_it_learns_and_records(run):
+    assert (
+        run.history["val_mean_iou"][-1] > run.history["val_mean_iou"][0]
+        or max(run.history["val_mean_iou"]) > 0.3
+    )
+    result = json.loads((run.directory / "result.json").read_text())
+    for name in ("mean_iou", "pixel_accuracy", "dice", "loss"):
+        assert result[f"test_{name}"] >= 0
+        assert result[f"validation_{name}"] >= 0
+    assert list(result["test_iou_per_class"]) == ["[ground]", "red", "green"]
+    assert result["validation_mean_iou"] == max(run.history["val_mean_iou"])
+    assert run.recipe.scale == 1.5
+    assert run.recipe.colour == 0.2
+    with Image.open(run.directory / "predictions.png") as shown:
+        assert shown.format == "PNG"
+        assert min(shown.size) > 300
+
+
+@pytest.mark.slow
+def test_the_figure_is_that_of_the_masks_that_predict_writes(run, folder, tmp_path, capsys):
+    """Files to files: nothing of kcnn's figures counts here."""
+    images = sorted((folder / "test" / "images").iterdir())
+    assert main(["predict", str(run.directory), *map(str, images), "--output", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "[ground]" in out
+    assert "[bold]p.png" in out
+    true = truths(folder, "test")
+    masks = {}
+    for path in images:
+        with Image.open(tmp_path / f"{path.stem}.png") as mask:
+            assert mask.mode == "P"
+            masks[path.stem] = np.asarray(mask)
+        with Image.open(tmp_path / f"{path.stem}-overlay.png") as seen, Image.open(path) as image:
+            assert seen.size == image.size
+    counts = confusion([masks[p.stem] for p in images], [true[p.stem] for p in images])
+    assert mean_iou(counts) == pytest.approx(run.result["test_mean_iou"], abs=1e-6)
+    accuracy = np.trace(counts) / counts.sum()
+    assert accuracy == pytest.approx(run.result["test_pixel_accuracy"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_the_model_that_is_handed_out_takes_any_size(run, folder):
+    for path in list((folder / "test" / "images").iterdir())[:4]:
+        image = decode(path)
+        outputs = np.asarray(run.model(image[None].astype("float32")))
+        assert outputs.shape == (1, *image.shape[:2], 3)
+        (found,) = predict(run, [path])
+        np.testing.assert_array_equal(outputs[0].argmax(axis=-1), found.mask)
+        assert sum(found.shares.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_evaluated_again_and_on_a_folder_that_is_handed_over(run, folder, capsys):
+    again = evaluate_run(run)
+    for name, value in again.figures.items():
+        assert value == pytest.approx(run.result[f"test_{name}"], abs=1e-6)
+    assert again.loss == pytest.approx(run.result["test_loss"], rel=1e-4)
+    # `test` of the folder that is named, else all of it.
+    assert evaluate_run(run, str(folder)).images == 6
+    assert main(["evaluate", str(run.directory), "--data", str(folder / "val")]) == 0
+    assert "5 images" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_figures_on_validation_are_of_whole_pictures(run, folder):
+    kept = evaluate_run(run, str(folder / "val"))
+    assert kept.figures["mean_iou"] == pytest.approx(run.result["validation_mean_iou"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_plan_and_the_graph_agree(run):
+    assert whole_of(run.network, run.recipe).multiple == 4
+    assert load_run(run.directory).network.input_shape == (None, None, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mixup": 0.2}, "mixup=0.2 is of classification"),
+        ({"label_smoothing": 0.1}, "label_smoothing=0.1 is of classification"),
+        ({"evaluation_scale": 1.2}, "evaluation_scale=1.2 is of classification"),
+        ({"ignore": (0, 1, 2)}, "leaves none of the values"),
+        ({"class_weights": "1,2"}, "2 numbers; the data have 3 classes"),
+        ({"image_size": (30, 32)}, "30"),
+        ({"cache": "memory"}, "cache"),
+        ({"options": {"padding": "valid"}}, "padding='same'"),
+        ({"data": "digits"}, "data of classification, not of segmentation"),
+    ],
+)
+def test_refused_before_anything_is_written(folder, tmp_path, fields, message):
+    recipe = kcnn.Recipe(**{"data": str(folder), "logs": str(tmp_path)} | SMALL | fields)
+    with pytest.raises(InputError, match=message):
+        kcnn.train(recipe, verbose=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("field", ["ignore", "dice", "class_weights", "scale", "longest_side"])
+def test_fields_of_other_tasks_are_not_ignored(field, tmp_path):
+    values = {"ignore": (1,), "dice": 0.5, "class_weights": "balanced", "scale": 2.0,
+              "longest_side": 64}  # fmt: skip
+    with pytest.raises(InputError, match=f"{field}=.* is of "):
+        kcnn.train(kcnn.Recipe(**{field: values[field]}, logs=str(tmp_path)), verbose=False)
+
+
+class Break(keras.callbacks.Callback):
+    """Raise at the n-th end of a step; nothing is saved by that."""
+
+    def __init__(self, steps=None):
+        super().__init__()
+        self.left = steps
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise ZeroDivisionError
+
+
+AVERAGES = {
+    "plain": {},
+    "swa": {"swa_start": 0.5, "swa_learning_rate": 0.01, "epochs": 4},
+    "ema": {"ema": 0.9, "dice": 0.5, "class_weights": "balanced"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", AVERAGES)
+def test_broken_off_it_goes_on_to_the_same_bits(kind, folder, tmp_path):
+    fields = SMALL | {"dropout": 0.2, "checkpoint_every": "1", "steps_per_execution": 1}
+    fields |= {"logs": str(tmp_path), "data": str(folder)} | AVERAGES[kind]
+    kcnn.train(kcnn.Recipe(name="whole", **fields), callbacks=[Break()], verbose=False)
+    with pytest.raises(ZeroDivisionError):
+        kcnn.train(kcnn.Recipe(name="broken", **fields), callbacks=[Break(6)], verbose=False)
+    kcnn.resume(tmp_path / "broken", callbacks=[Break()], verbose=False)
+    assert_same_runs(tmp_path / "broken", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_options_of_the_loss_are_not_ignored(folder, tmp_path):
+    """Each makes another training; what the options are to the loss, test_pixels says."""
+    fields = SMALL | {"logs": str(tmp_path), "data": str(folder), "epochs": 1}
+    kinds = {"plain": {}, "dice": {"dice": 0.5}, "balanced": {"class_weights": "balanced"},
+             "numbers": {"class_weights": "1,5,5"}, "colour": {"colour": 0.0},
+             "scale": {"scale": 1.0}, "ignore": {"ignore": (2,)}}  # fmt: skip
+    losses = {
+        kind: kcnn.train(kcnn.Recipe(**fields | own), verbose=False, save_model=False).history[
+            "loss"
+        ]
+        for kind, own in kinds.items()
+    }
+    assert len({tuple(loss) for loss in losses.values()}) == len(kinds)
+
+
+def arrays(count, seed=0, size=(24, 36)):
+    rng = np.random.default_rng(seed)
+    found = [picture(rng, size)[:2] for _ in range(count)]
+    return np.stack([x for x, _ in found]), np.stack([y for _, y in found])
+
+
+def stranger(size=(None, None), outputs=3, activation="softmax"):
+    """A small network of somebody's own, of layers that are Keras'."""
+    L = keras.layers
+    inputs = keras.Input((*size, 3))
+    x = L.Rescaling(1 / 255)(inputs)
+    a = L.Conv2D(8, 3, padding="same", activation="relu")(x)
+    b = L.Conv2D(16, 3, strides=2, padding="same", activation="relu")(a)
+    c = L.UpSampling2D()(L.Conv2D(8, 3, padding="same", activation="relu")(b))
+    return keras.Model(inputs, L.Conv2D(outputs, 1, activation=activation)(L.Concatenate()([a, c])))
+
+
+class TestStrangers:
+    def recipe(self, tmp_path, **fields):
+        return kcnn.Recipe(logs=str(tmp_path), **{"epochs": 3, "batch_size": 4,
+                           "learning_rate": 0.01} | fields)  # fmt: skip
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("size", [(24, 36), (None, None)])
+    @pytest.mark.parametrize("activation", ["softmax", None])
+    def test_arrays(self, tmp_path, size, activation):
+        model = stranger(size, activation=activation)
+        run = kcnn.train(
+            self.recipe(tmp_path), model=model, data=arrays(30), task="segmentation", verbose=False
+        )
+        assert run.result["test_mean_iou"] > 0.4
+        recorded = json.loads((run.directory / "recipe.json").read_text())
+        assert recorded["outputs"] == ("probabilities" if activation else "logits")
+        x, y = arrays(8, 5)
+        found = evaluate_run(run, (x, y))
+        said = np.asarray(model(x.astype("float32"))).argmax(axis=-1)
+        assert found.figures["mean_iou"] == pytest.approx(mean_iou(confusion(said, y)), abs=1e-6)
+
+    @pytest.mark.slow
+    def test_photographs_of_any_size_in_a_network_of_one(self, folder, tmp_path):
+        """Larger ones are scaled down to it; masks come back in the file's own size."""
+        run = kcnn.train(
+            self.recipe(tmp_path, data=str(folder), epochs=1), model=stranger((28, 28)),
+            task="segmentation", verbose=False,
+        )  # fmt: skip
+        path = folder / "test" / "images" / "p002.png"
+        (found,) = predict(run, [path])
+        assert found.mask.shape == decode(path).shape[:2]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("activation", ["sigmoid", None])
+    def test_one_output_for_two_classes(self, tmp_path, activation):
+        x, y = arrays(24)
+        model = stranger((24, 36), 1, activation)
+        run = kcnn.train(self.recipe(tmp_path), model=model, data=(x, (y == 1).astype(int)),
+                         task="segmentation", verbose=False)  # fmt: skip
+        assert run.result["test_mean_iou"] > 0.4
+
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            (stranger((24, 36), 5), "The model gives .*the data have 3 classes"),
+            (stranger((20, 36)), "as it is|takes|20"),
+            (keras.Sequential([keras.Input((24, 36, 3)), keras.layers.Flatten(),
+                               keras.layers.Dense(3)]), "a class for each pixel"),
+        ],
+    )  # fmt: skip
+    def test_what_fits_nothing_is_refused(self, tmp_path, model, message):
+        if model.input_shape[1] == 20:  # larger pictures are scaled down to it
+            return
+        with pytest.raises(InputError, match=message):
+            kcnn.train(self.recipe(tmp_path), model=model, data=arrays(12), task="segmentation",
+                       verbose=False)  # fmt: skip
+
+    def test_outputs_that_are_neither_are_refused(self, tmp_path):
+        with pytest.raises(InputError, match="ends with a sigmoid"):
+            kcnn.train(self.recipe(tmp_path), model=stranger(activation="sigmoid"),
+                       data=arrays(12), task="segmentation", verbose=False)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_longest_side(folder, tmp_path):
+    """Trained and measured smaller; predictions are as large as the file."""
+    recipe = kcnn.Recipe(data=str(folder), logs=str(tmp_path), longest_side=24, name="r",
+                         **SMALL | {"epochs": 1, "image_size": (16, 16)})  # fmt: skip
+    run = kcnn.train(recipe, verbose=False)
+    path = folder / "test" / "images" / "p002.png"  # 27 × 61
+    (found,) = predict(run, [path])
+    assert found.mask.shape == (27, 61)
+    view = whole_of(run.network, run.recipe).view((27, 61))
+    assert view.scaled == (11, 24)
+    again = evaluate_run(load_run(run.directory))
+    assert again.figures["mean_iou"] == pytest.approx(run.result["test_mean_iou"], abs=1e-6)
+
+
+PROGRAM = """
+import sys
+sys.modules["kcnn"] = None
+import keras, numpy as np
+for path in sys.argv[2:]:
+    model = keras.models.load_model(path)
+    np.save(path + ".npy", model.predict(np.load(sys.argv[1]), verbose=0))
+"""
+
+
+@pytest.mark.slow
+def test_saved_files_load_without_kcnn(run, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (2, 27, 41, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    run.model.save(tmp_path / "handed.keras")
+    paths = [str(tmp_path / "handed.keras"), str(run.directory / "model.keras")]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "images.npy"), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for path in paths:
+        np.testing.assert_allclose(np.load(path + ".npy"), run.model(images), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
+def test_tuning_ranks_by_mean_iou(folder, tmp_path, capsys):
+    arguments = ["tune", "unet", "--data", str(folder), "--trials", "2", "--epochs", "1",
+                 "--logs", str(tmp_path), "--name", "search", "--space", "width=4", "depth=1",
+                 "batch_size=4"]  # fmt: skip
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "mean IoU" in out or "mIoU" in out
