@@ -16,7 +16,7 @@ def test_copies_in_checkpoints_and_of_the_best_weights_count():
         model="mlp", options={"width": 512, "depth": 2}, epochs=1, batch_size=8, optimizer="adam"
     )
     task = find("classification")
-    problem = task.problem(splits.without_test(splits.whole(DATA, recipe)), recipe, None)
+    problem = task.problem(splits.without_test(splits.whole(DATA, recipe, task)), recipe, None)
     trained = Feasibility(task, problem, 10**12)
     resolved = trained.resolved(recipe)
     cost = known_card(registry.lookup("mlp"), resolved, (6, 6, 1), 3).cost
