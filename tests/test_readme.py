@@ -76,10 +76,15 @@ def example_files(tmp_path, digits_run):
 @pytest.mark.slow
 def test_commands_run(example_files):
     commands = [
-        line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()
+        line.partition("#")[0].strip()
+        for block in blocks("sh")
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     commands += re.findall(r"`(kcnn (?:train|list|show) [^`]*\.py[^`]*)`", README)
-    download = ["cifar10"] if os.environ.get("KCNN_DATA") else ["cifar10", "--recipe fast"]
+    # Minutes each, even for an epoch; `benchmarks.segment_detect` trains them.
+    download = ["cifar10", "--data pets", "--data bccd"]
+    if not os.environ.get("KCNN_DATA"):
+        download.append("--recipe fast")
     commands = [c for c in commands if not any(name in c for name in download)]
     ours = [shlex.split(c) for c in commands if c.startswith("kcnn ")]
     assert len(ours) >= 7

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from oracles.bits import assert_same_runs
-from oracles.pictures import boxes_folder
+from oracles.pictures import Break, boxes_folder
 from PIL import Image
 
 import kcnn
@@ -87,7 +87,7 @@ def test_figures_are_those_of_the_file_that_predict_writes(run, folder, tmp_path
     for image in written["images"]:
         with Image.open(image["file_name"]) as file:
             assert file.size == (image["width"], image["height"])
-    rows = list(csv.DictReader((tmp_path / "detections.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "detections.csv").read_text().splitlines()))
     assert len(rows) == len(found)
     for row, one in zip(rows, found, strict=True):
         left, top, width, height = one["bbox"]
@@ -151,18 +151,13 @@ class TestRefusals:
             kcnn.train(recipe, verbose=False)
 
 
-AVERAGES = {
-    "plain": {},
-    "swa": {"swa_start": 0.5, "swa_learning_rate": 0.01, "epochs": 4},
-    "ema": {"ema": 0.9},
-}
+#: Kills from outside, and a moving average, are in tests/test_kills.py.
+AVERAGES = {"swa": {"swa_start": 0.5, "swa_learning_rate": 0.01, "epochs": 4}}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", AVERAGES)
 def test_broken_off_it_goes_on_to_the_same_bits(kind, folder, tmp_path):
-    from test_segmentation import Break  # of this folder
-
     fields = SMALL | {"checkpoint_every": "1", "steps_per_execution": 1}
     fields |= {"logs": str(tmp_path), "data": str(folder)} | AVERAGES[kind]
     kcnn.train(kcnn.Recipe(name="whole", **fields), callbacks=[Break()], verbose=False)
