@@ -71,7 +71,7 @@ class Predict(Command):
             found = predict(run, images, batch_size=self.batch_size, console=terminal)
             print_predictions(terminal, run.task, found, self.top)
             return
-        for one in predictions(run, images, console=terminal):
+        for one in predictions(run, images, batch_size=self.batch_size, console=terminal):
             path = writer.add(one)
             print_predictions(terminal, run.task, [one], self.top)
             terminal.print(styled(f"  → {path}"), soft_wrap=True)

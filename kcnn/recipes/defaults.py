@@ -132,6 +132,11 @@ def resolve(
     filled["evaluation_scale"] = MARGIN if cropped and height is None and not pictures else 1.0
     if pictures and cropped:
         filled["scale"] = SCALE
+    elif recipe.scale not in (None, 1):
+        raise InputError(
+            f"scale={recipe.scale:g} is of random windows, which augment={fields['augment']!r} "
+            f"does not cut. Take augment='crop' or 'crop-flip', or leave scale out."
+        )
     given = {name: value for name, value in fields.items() if value is not None}
     return ResolvedRecipe(**fields | filled | given)
 

@@ -92,6 +92,10 @@ def predictions(
     _refuse_bytes(run)
     network, paths = run.network, [Path(image) for image in images]
     if run.task.whole:
+        if batch_size not in (None, 1):
+            raise InputError(
+                f"Pictures of any size go in one by one: batch_size is 1; received {batch_size}."
+            )
         yield from _of_whole(run, network, paths, console)
         return
     size = _batch_size(network, batch_size)

@@ -175,7 +175,7 @@ class BoxWriter:
                 "area": round((right - left) * (bottom - top), 2), "iscrowd": 0,
                 "score": round(float(score), 4),
             })  # fmt: skip
-        path = self.directory / f"{self.names.of(prediction.path)}-boxes.png"
+        path = self.directory / f"{self.names.of(prediction.path, '-boxes')}-boxes.png"
         certain = prediction.confidences >= SHOWN
         pixels = boxed(
             decode(prediction.path), prediction.boxes[certain], prediction.classes[certain],

@@ -32,7 +32,7 @@ from kcnn.startup import keras, tf
 from kcnn.tasks import box_pictures, show
 from kcnn.tasks.average_precision import AveragePrecision, average_precision, need_evaluator
 from kcnn.tasks.fcos import Detections, FCOSLoss, decode
-from kcnn.tasks.inputs import refuse_other_task
+from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
 from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import Problem
 
@@ -126,7 +126,8 @@ class Detection:
         """Numbered as the run's classes are, by name."""
         if isinstance(data, Data):
             refuse_other_task(self, data)
-            return data
+            refuse_other_classes(data, class_names)
+            return preflight(data)
         path = sources.find(str(data)) if isinstance(data, str | Path) else None
         if path is None or not path.is_dir():
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcnn.data import Data, from_arrays
@@ -34,6 +35,20 @@ def refuse_other_task(task: Any, data: Data) -> None:
         f"{data.name!r} holds {KINDS[data.task]}: data of {data.task}, not of {task.name}. "
         f"Networks that take them: {', '.join(fitting)}."
     )
+
+
+def refuse_other_classes(data: Data, class_names: Sequence[str]) -> None:
+    """Refuse data whose masks or boxes are not numbered as a run's classes are.
+
+    Raises:
+        InputError: With both lists.
+    """
+    if tuple(data.class_names) != tuple(class_names):
+        raise InputError(
+            f"The classes of {data.name!r} are {', '.join(data.class_names[:20])}; those of "
+            f"the run {', '.join(class_names[:20])}, in that order. Hand over the folder, whose "
+            f"classes go by name."
+        )
 
 
 def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from kcnn.data import Data, Feed, steps_per_epoch
+from kcnn.data import Feed, steps_per_epoch
 from kcnn.data.batches.pictures import (
     picture_batches,
     picture_feed,
@@ -19,16 +18,21 @@ from kcnn.data.batches.pictures import (
 )
 from kcnn.data.batches.pipeline import moments
 from kcnn.data.batches.targets import Targets
-from kcnn.data.batches.views import fitting_view, reduction, resized, scaled_size, whole_view
+from kcnn.data.batches.views import (
+    fitting,
+    fitting_view,
+    reduction,
+    resized,
+    scaled_size,
+    whole_view,
+)
 from kcnn.data.sets.annotations import View
-from kcnn.data.sets.arrays import ends
-from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
 from kcnn.graph.cost import largest_stride
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import keras, tf
-from kcnn.tasks.problem import Size
+from kcnn.tasks.problem import DataProblem, Size
 
 #: Pictures of which statistics are taken.
 _SAMPLE = 500
@@ -55,8 +59,14 @@ class Whole:
         if self.multiple is None:
             assert self.size is not None
             return fitting_view(source, self.size)
-        factor = reduction(source, self.longest_side)
-        return whole_view(source, factor=factor, multiple=self.multiple)
+        return whole_view(source, factor=self.factor(source), multiple=self.multiple)
+
+    def factor(self, source: Size) -> float:
+        """By which a picture of that size is scaled, in a training as in an evaluation."""
+        if self.multiple is None:
+            assert self.size is not None
+            return fitting(source, self.size)
+        return reduction(source, self.longest_side)
 
 
 def whole_of(network: keras.Model, recipe: Recipe) -> Whole:
@@ -68,66 +78,14 @@ def whole_of(network: keras.Model, recipe: Recipe) -> Whole:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureProblem:
+class PictureProblem(DataProblem):
     """`Data` whose labels are annotations, read as a training needs them.
 
     Args:
-        data: Three splits; test may be empty.
         whole: How pictures are evaluated; a plan decides it.
-        source: What `load_data` takes to give them again.
-
-    Raises:
-        InputError: The validation split is empty.
     """
 
-    data: Data
     whole: Whole = Whole()
-    source: str | None = None
-
-    batch_size = None  # a recipe's affair
-
-    def __post_init__(self) -> None:
-        if not len(self.data.validation):
-            raise InputError(
-                "The validation split is empty; epochs are chosen on it. Give a share such as "
-                "validation=0.1."
-            )
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def image_shape(self) -> tuple[int | None, int | None, int]:
-        return self.data.image_shape
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.data.class_names
-
-    @property
-    def provenance(self) -> str:
-        return self.data.provenance
-
-    @property
-    def fingerprint(self) -> str:
-        return self.data.fingerprint
-
-    @property
-    def is_files(self) -> bool:
-        return self.data.is_files
-
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        return {part: len(getattr(self.data, part)) for part in PARTS}
-
-    @cached_property
-    def pixels(self) -> dict[str, Any]:
-        """Files hold bytes."""
-        if self.is_files:
-            return {"dtype": "uint8", "range": [0, 255]}
-        images = self.data.train.array
-        return {"dtype": images.dtype.name, "range": ends(images)}
 
     def window(self, longest_side: int | None) -> Size:
         """(H, W) of the windows of a training where nobody says: of the middle picture, at most."""
@@ -145,8 +103,7 @@ class PictureProblem:
     def _scaled(self, index: int) -> np.ndarray:
         image = read_picture(self.data.train, index)
         height, width = image.shape[:2]
-        factor = reduction((height, width), self.whole.longest_side)
-        return resized(image, scaled_size((height, width), factor))
+        return resized(image, scaled_size((height, width), self.whole.factor((height, width))))
 
     def steps(self, recipe: Recipe) -> int:
         """Steps of an epoch; the last batch of an epoch is whole."""
@@ -165,7 +122,7 @@ class PictureProblem:
             augment=recipe.augment,
             scale=recipe.scale or 1.0,
             colour=recipe.colour or 0.0,
-            longest_side=recipe.longest_side,
+            factor=self.whole.factor,
             start=start,
         )
 

@@ -193,6 +193,11 @@ def _own_picture_plan(
             raise InputError(
                 f"image_size={recipe.image_size}, but the model takes {expected[:2]} alone."
             )
+        if recipe.longest_side is not None:
+            raise InputError(
+                f"longest_side={recipe.longest_side}, but the model takes pictures of "
+                f"{expected[:2]} alone, to which larger ones are scaled down. Leave it out."
+            )
         return Plan((*expected[:2], channels), None, cost(model).macs)
     size = recipe.image_size or problem.window(recipe.longest_side)
     multiple = largest_stride(model)

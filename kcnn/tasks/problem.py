@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
+from kcnn.data import Data
 from kcnn.data.batches.feed import Feed
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.arrays import ends
+from kcnn.data.sets.forms import PARTS
+from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
@@ -86,6 +92,67 @@ class Problem(Protocol):
         Raises:
             InputError: The images are no files.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class DataProblem:
+    """What a problem says of itself that `Data` pose: the ground of two kinds.
+
+    Args:
+        data: Three splits.
+        source: What `load_data` takes to give them again.
+
+    Raises:
+        InputError: The validation split is empty.
+    """
+
+    data: Data
+    source: str | None = field(default=None, kw_only=True)
+
+    batch_size = None  # a recipe's affair
+
+    def __post_init__(self) -> None:
+        if not len(self.data.validation):
+            raise InputError(
+                "The validation split is empty; epochs are chosen on it. Give a share such as "
+                "validation=0.1."
+            )
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def image_shape(self) -> tuple[int | None, int | None, int]:
+        return self.data.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.data.class_names
+
+    @property
+    def provenance(self) -> str:
+        return self.data.provenance
+
+    @property
+    def fingerprint(self) -> str:
+        return self.data.fingerprint
+
+    @property
+    def is_files(self) -> bool:
+        return self.data.is_files
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {part: len(getattr(self.data, part)) for part in PARTS}
+
+    @cached_property
+    def pixels(self) -> dict[str, Any]:
+        """Files hold bytes."""
+        if self.is_files:
+            return {"dtype": "uint8", "range": [0, 255]}
+        images = self.data.train.array
+        return {"dtype": images.dtype.name, "range": ends(images)}
 
 
 def description(problem: Problem) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from kcnn.graph.outputs import gives_logits, meaning
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import draw, pixels, show
-from kcnn.tasks.inputs import refuse_other_task
+from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
 from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import Problem
 
@@ -97,7 +97,7 @@ class MaskWriter:
 
     def add(self, prediction: MaskPrediction) -> Path:
         """Write the two files of a picture; the overlay's path."""
-        name = self.names.of(prediction.path)
+        name = self.names.of(prediction.path, "", "-overlay")
         self.directory.mkdir(parents=True, exist_ok=True)
         draw.write_mask(self.directory / f"{name}.png", prediction.mask, self.colours)
         seen = draw.overlay(decode(prediction.path), prediction.mask, self.colours)
@@ -155,7 +155,8 @@ class Segmentation:
         """Numbered as the run's classes are, by name."""
         if isinstance(data, Data):
             refuse_other_task(self, data)
-            return data
+            refuse_other_classes(data, class_names)
+            return preflight(data)
         if not isinstance(data, str | Path):
             return preflight(_handed_arrays(data, class_names, recipe))
         path = sources.find(str(data))

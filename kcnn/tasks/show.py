@@ -42,13 +42,13 @@ class FileNames:
 
     taken: set[str] = field(default_factory=set)
 
-    def of(self, path: Path) -> str:
-        """The name for a picture, without suffix."""
+    def of(self, path: Path, *endings: str) -> str:
+        """The name for a picture, without suffix; with each of the endings it is free, too."""
         name, count = path.stem, 1
-        while name in self.taken:
+        while self.taken.intersection(f"{name}{ending}" for ending in endings):
             count += 1
             name = f"{path.stem}-{count}"
-        self.taken.add(name)
+        self.taken.update(f"{name}{ending}" for ending in endings)
         return name
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from kcnn.data import (
-    Data,
     Feed,
     evaluation_batches,
     fill_cache,
@@ -19,68 +17,23 @@ from kcnn.data import (
     training_feed,
 )
 from kcnn.data.batches.targets import Targets
-from kcnn.data.sets.arrays import ends
 from kcnn.data.sets.forms import PARTS
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
-from kcnn.tasks.problem import Size
+from kcnn.tasks.problem import DataProblem, Size
 
 
 @dataclass(frozen=True, eq=False)
-class StoredProblem:
+class StoredProblem(DataProblem):
     """`Data`, read as a training needs them.
 
     Args:
-        data: Three splits.
         cache: Of image files: where they are kept decoded.
-        source: What `load_data` takes to give them again.
-
-    Raises:
-        InputError: The validation split is empty.
     """
 
-    data: Data
     cache: str | None = None
-    source: str | None = None
-
-    batch_size = None  # a recipe's affair
-
-    def __post_init__(self) -> None:
-        if not len(self.data.validation):
-            raise InputError(
-                "The validation split is empty; epochs are chosen on it. Give a share such as "
-                "validation=0.1."
-            )
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def image_shape(self) -> tuple[int | None, int | None, int]:
-        return self.data.image_shape
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.data.class_names
-
-    @property
-    def provenance(self) -> str:
-        return self.data.provenance
-
-    @property
-    def fingerprint(self) -> str:
-        return self.data.fingerprint
-
-    @property
-    def is_files(self) -> bool:
-        return self.data.is_files
-
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        return {part: len(getattr(self.data, part)) for part in PARTS}
 
     @cached_property
     def _statistics(self) -> dict[Size, tuple[np.ndarray, np.ndarray]]:
@@ -91,14 +44,6 @@ class StoredProblem:
         if size not in self._statistics:
             self._statistics[size] = statistics(self.data.train, image_size=self._fit(size))
         return self._statistics[size]
-
-    @cached_property
-    def pixels(self) -> dict[str, Any]:
-        """Files hold bytes."""
-        if self.is_files:
-            return {"dtype": "uint8", "range": [0, 255]}
-        images = self.data.train.array
-        return {"dtype": images.dtype.name, "range": ends(images)}
 
     def steps(self, recipe: Recipe) -> int:
         """Steps of an epoch; the last batch of an epoch is whole."""

@@ -265,8 +265,8 @@ def _refuse_batch_size(recipe: Recipe, found: int) -> None:
 
 
 def _refuse_options(recipe: Recipe) -> None:
-    for option, off in (("mixup", 0.0), ("cutmix", 0.0)):
-        if getattr(recipe, option) != off:
+    for option in ("mixup", "cutmix", "colour"):
+        if getattr(recipe, option):
             raise InputError(
                 f"{option} is not applied to a tf.data.Dataset, which is batched already "
                 f"(received {option}={getattr(recipe, option)}). Do it in the dataset."

@@ -196,7 +196,7 @@ def _refuse_fields(task: Task, recipe: Recipe) -> None:
     for name, declared in declarations(Recipe):
         value, default = getattr(recipe, name), getattr(Recipe, name, None)
         if declared.tasks and task.name not in declared.tasks and value not in (default, None):
-            if value == declared.older or value in (0.0, 1.0):  # as a resolved recipe has it
+            if value == declared.older or (name == "scale" and value == 1.0):  # off
                 continue
             raise InputError(
                 f"{name}={value!r} is of {' and '.join(declared.tasks)}; this is {task.name}, "

@@ -1,12 +1,13 @@
 """Segmentation through every door: folders and arrays, our networks and theirs, resume, files."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from oracles import without_kcnn
 from oracles.bits import assert_same_runs
 from oracles.pictures import Break, masks_folder, picture
 from PIL import Image
@@ -14,10 +15,13 @@ from PIL import Image
 import kcnn
 from kcnn.cli.main import main
 from kcnn.data.sets.decoding import decode
+from kcnn.data.sets.mask_arrays import from_masks
 from kcnn.errors import InputError
 from kcnn.runs.directory import load_run
 from kcnn.runs.inference import evaluate_run, predict
-from kcnn.tasks.pictures import whole_of
+from kcnn.tasks.pictures import Whole, whole_of
+from kcnn.tasks.segmentation import TASK
+from kcnn.tasks.show import FileNames
 
 NETWORK = {"model": "unet", "options": {"width": 4, "depth": 2}, "batchnorm": True}
 SMALL = NETWORK | {"epochs": 2, "batch_size": 4, "learning_rate": 0.02, "seed": 3,
@@ -292,27 +296,13 @@ def test_longest_side(folder, tmp_path):
     assert again.figures["mean_iou"] == pytest.approx(run.result["test_mean_iou"], abs=1e-6)
 
 
-PROGRAM = """
-import sys
-sys.modules["kcnn"] = None
-import keras, numpy as np
-for path in sys.argv[2:]:
-    model = keras.models.load_model(path)
-    np.save(path + ".npy", model.predict(np.load(sys.argv[1]), verbose=0))
-"""
-
-
 @pytest.mark.slow
 def test_saved_files_load_without_kcnn(run, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (2, 27, 41, 3)).astype("float32")
-    np.save(tmp_path / "images.npy", images)
     run.model.save(tmp_path / "handed.keras")
     paths = [str(tmp_path / "handed.keras"), str(run.directory / "model.keras")]
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "images.npy"), *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for path in paths:
-        np.testing.assert_allclose(np.load(path + ".npy"), run.model(images), atol=1e-5)
+    for found in without_kcnn.outputs(paths, images, tmp_path).values():
+        np.testing.assert_allclose(found, run.model(images), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -324,3 +314,66 @@ def test_tuning_ranks_by_mean_iou(folder, tmp_path, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "mean IoU" in out or "mIoU" in out
+
+
+class TestNothingIsIgnored:
+    def train(self, folder, tmp_path, **fields):
+        recipe = kcnn.Recipe(**{"data": str(folder), "logs": str(tmp_path)} | SMALL | fields)
+        return kcnn.train(recipe, verbose=False)
+
+    def test_scale_without_windows(self, folder, tmp_path):
+        with pytest.raises(InputError, match=r"scale=2 is of random windows.*'none'"):
+            self.train(folder, tmp_path, scale=2.0, augment="none")
+
+    def test_a_whole_share_of_dice_is_of_segmentation(self, tmp_path):
+        with pytest.raises(InputError, match=r"dice=1.0 is of segmentation"):
+            kcnn.train(kcnn.Recipe(dice=1.0, logs=str(tmp_path)), verbose=False)
+
+    def test_colours_of_a_stream(self, tmp_path):
+        x, y = arrays(8)
+        stream = tf.data.Dataset.from_tensor_slices((x, y[:, 0, 0] % 2)).batch(4)
+        recipe = kcnn.Recipe(model="lenet5", colour=0.3, logs=str(tmp_path))
+        with pytest.raises(InputError, match="colour is not applied"):
+            kcnn.train(recipe, data={"train": stream, "validation": stream}, verbose=False)
+
+    def test_longest_side_of_a_network_of_one_size(self, folder, tmp_path):
+        recipe = kcnn.Recipe(data=str(folder), logs=str(tmp_path), longest_side=24)
+        with pytest.raises(InputError, match="longest_side=24, but the model takes"):
+            kcnn.train(recipe, model=stranger((28, 28)), task="segmentation", verbose=False)
+
+    @pytest.mark.slow
+    def test_a_batch_size_of_pictures_one_by_one(self, run, folder):
+        with pytest.raises(InputError, match="one by one"):
+            predict(run, [folder / "test" / "images" / "p001.png"], batch_size=8)
+
+
+def test_a_network_of_one_size_is_trained_at_the_scale_at_which_it_is_evaluated():
+    whole = Whole(None, (28, 28))
+    assert whole.factor((56, 40)) == 0.5
+    assert whole.view((56, 40)).scaled == (28, 20)
+    assert whole.factor((20, 20)) == 1.0
+
+
+def test_values_of_arrays_that_are_handed_over():
+    """Behind ignored values classes go on counting; classes called by values are those values."""
+    x, _ = arrays(4)
+    y = np.tile(np.arange(4), (4, 24, 9))
+    for names in (("1", "2", "3"), ("a", "b", "c")):
+        data = TASK.handed((x, y), names, kcnn.Recipe(ignore=(0,)))
+        expected = np.array([255, 0, 1, 2])[y[0]]
+        np.testing.assert_array_equal(data.test.labels.numbers(0), expected)
+        assert data.class_names == names
+
+
+def test_data_of_other_classes_are_refused_not_renumbered():
+    data = from_masks(arrays(10))
+    recipe = kcnn.Recipe()
+    assert TASK.handed(data, data.class_names, recipe).test.labels.counts is not None
+    with pytest.raises(InputError, match="in that order"):
+        TASK.handed(data, data.class_names[::-1], recipe)
+
+
+def test_names_of_files_never_meet():
+    names = FileNames()
+    paths = [Path("a/x.jpg"), Path("b/x.png"), Path("x-overlay.jpg")]
+    assert [names.of(path, "", "-overlay") for path in paths] == ["x", "x-2", "x-overlay-2"]

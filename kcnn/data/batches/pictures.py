@@ -7,6 +7,7 @@ size; nothing is held but the index. A training batch is a pure function of (see
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def picture_feed(
     augment: str = "none",
     scale: float = 1.0,
     colour: float = 0.0,
-    longest_side: int | None = None,
+    factor: Callable[[Size], float] = lambda source: 1.0,
     start: int = 0,
 ) -> Feed:
     """The feed of the steps from `start` on, without end.
@@ -93,7 +94,7 @@ def picture_feed(
             one half.
         scale: The largest of those factors; 1 / scale is the smallest.
         colour: As `augmentation.colour`.
-        longest_side: Larger pictures are scaled down to it, before.
+        factor: By which a picture of a size is scaled, before.
         start: The first step.
 
     Raises:
@@ -104,14 +105,13 @@ def picture_feed(
     crops, flips = augment.startswith("crop"), augment.endswith("flip")
 
     def view(source: Size, seed: np.ndarray, place: int) -> View:
-        factor = reduction(source, longest_side)
-        if not crops and not flips:
-            return middle_view(source, window, factor=factor)
         numbers = draws(seed, place, 4)
-        if not crops:  # the middle, mirrored or not
-            found = middle_view(source, window, factor=factor)
-            return View(found.source, found.scaled, found.top, found.left, window, numbers[3] < 0.5)
-        return random_view(source, window, numbers, factor=factor, scale=scale, flip=flips)
+        if crops:
+            return random_view(
+                source, window, numbers, factor=factor(source), scale=scale, flip=flips
+            )
+        mirrored = bool(flips and numbers[3] < 0.5)
+        return replace(middle_view(source, window, factor=factor(source)), mirrored=mirrored)
 
     shape, dtype = (*window, channels_of(split)), _dtype(split)
     steps = training_steps(len(split), batch_size, int(seed), start, None)

@@ -39,6 +39,11 @@ def reduction(source: Size, longest_side: int | None) -> float:
     return 1.0 if longest_side is None else min(1.0, longest_side / max(source))
 
 
+def fitting(source: Size, window: Size) -> float:
+    """The factor that brings a picture into a window; 1 where it is not larger."""
+    return min(1.0, window[0] / source[0], window[1] / source[1])
+
+
 def random_view(
     source: Size,
     window: Size,
@@ -76,8 +81,7 @@ def whole_view(source: Size, *, factor: float = 1.0, multiple: int = 1) -> View:
 
 def fitting_view(source: Size, window: Size) -> View:
     """All of a picture in a window of one size: scaled down where it is larger, else padded."""
-    factor = min(1.0, window[0] / source[0], window[1] / source[1])
-    height, width = scaled_size(source, factor)
+    height, width = scaled_size(source, fitting(source, window))
     return View(source, (min(height, window[0]), min(width, window[1])), 0, 0, window)
 
 

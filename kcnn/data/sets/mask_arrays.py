@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kcnn.data.sets.arrays import as_array, as_images, check_reach, check_varied, fingerprint, reach
-from kcnn.data.sets.classes import checked_names
-from kcnn.data.sets.masks import IGNORED, Masks, table_of
+from kcnn.data.sets.masks import IGNORED, Masks, table_of, values_of
 from kcnn.data.sets.splits import Data, Split, divided
 from kcnn.errors import InputError
 
@@ -32,7 +31,8 @@ def from_masks(
             (N, H, W, 1) of whole numbers 0 to 255, or (N, H, W, K) of zeros with a single one.
         validation: (x, y), or None: `validation_size` of train, drawn by `seed`.
         test: (x, y), or None: a fifth of train, the same for every seed.
-        class_names: One for each value from 0 up; None takes the values that occur in train.
+        class_names: Those of a run, whose values are `kcnn.data.sets.masks.values_of` them; None
+            takes the values that occur in train for classes and their names.
         ignore: Values that are no class; None is 255, where that is not one of two.
         name: What reports call the data.
         seed: Of the validation split.
@@ -43,26 +43,16 @@ def from_masks(
     """
     given = {"train": train, "validation": validation, "test": test}
     read = {part: _pair(pair, part) for part, pair in given.items() if pair is not None}
-    for part, (images, _) in read.items():
-        if images.shape[1:] != read["train"][0].shape[1:]:
-            raise InputError(
-                f"Images of {part} have shape {images.shape[1:]}, those of train "
-                f"{read['train'][0].shape[1:]}. All must be alike; pictures of different sizes "
-                f"belong in a folder of images and masks."
-            )
-        check_reach(reach(images), reach(read["train"][0]), part)
-    check_varied(read["train"][0], "train")
-    values = [int(value) for value in np.unique(read["train"][1])]
-    if class_names is not None:
-        names = list(checked_names(class_names))
-        values = list(range(len(names)))
-    elif ignore is None and IGNORED in values and values != [0, IGNORED]:
-        values.remove(IGNORED)
+    _check_alike(read)
+    if class_names is None:
+        values = [int(value) for value in np.unique(read["train"][1])]
+        if ignore is None and IGNORED in values and values != [0, IGNORED]:
+            values.remove(IGNORED)
+    else:
+        values = values_of(class_names, ignore or (IGNORED,))
     ignored = [IGNORED] if ignore is None and IGNORED not in values else list(ignore or ())
     table, classes = table_of(values, ignored)
-    named = [str(value) for value in classes]
-    if class_names is not None:
-        named = [names[value] for value in classes]
+    named = map(str, classes) if class_names is None else class_names
     splits = {part: Split(images, Masks(masks, table)) for part, (images, masks) in read.items()}
     if "validation" in splits and "test" not in splits:
         splits["test"] = splits["train"].take(np.arange(0))
@@ -78,6 +68,19 @@ def from_masks(
         seed=seed,
         task="segmentation",
     )
+
+
+def _check_alike(read: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    train = read["train"][0]
+    for part, (images, _) in read.items():
+        if images.shape[1:] != train.shape[1:]:
+            raise InputError(
+                f"Images of {part} have shape {images.shape[1:]}, those of train "
+                f"{train.shape[1:]}. All must be alike; pictures of different sizes belong in a "
+                f"folder of images and masks."
+            )
+        check_reach(reach(images), reach(train), part)
+    check_varied(train, "train")
 
 
 def _pair(pair: Any, part: str) -> tuple[np.ndarray, np.ndarray]:

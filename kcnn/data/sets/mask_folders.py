@@ -20,57 +20,31 @@ else they are the values that occur.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kcnn.data.sets.decoding import BadImage
-from kcnn.data.sets.folders import SPLIT_PARTS, held_out, images_below, split_named
+from kcnn.data.sets.folders import held_out
 from kcnn.data.sets.images import ImageFiles
-from kcnn.data.sets.masks import IGNORED, Masks, read_values, table_of
+from kcnn.data.sets.mask_layouts import Layout, layout_of, lines_of
+from kcnn.data.sets.masks import IGNORED, Masks, read_values, table_of, values_of
 from kcnn.data.sets.seen import Seen
 from kcnn.data.sets.splits import Data, Split, divided, fingerprint_of
 from kcnn.errors import InputError
-from kcnn.storage.files import open_regular
 
-#: Names of folders, in small letters.
-_IMAGES = ("images", "image", "imgs", "img")
-_MASKS = ("masks", "mask", "labels", "annotations", "segmentations", "annot")
-_MASK_SUFFIXES = (".png", ".bmp", ".gif")
 _LISTS = ("classes.txt", "classes.csv", "class_dict.csv", "labels.txt")
-
-# Everingham et al. 2010, table 1, behind the background; as the masks number them.
-_VOC = """
-background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike
-person pottedplant sheep sofa train tvmonitor
-"""
-# Badrinarayanan et al. 2017, table 1, in the order of the masks of their tutorial.
-_CAMVID = "sky building pole road pavement tree sign fence car pedestrian bicyclist unlabelled"
 
 EXPECTED = (
     "Expected: images/ and masks/ with equal stems, or train/ and val/ with both in them; Pascal "
     "VOC's, CamVid's or the Oxford pets' folder"
 )
 
-_MOST_BYTES = 2**22  # of a list
-
-
-@dataclass
-class _Layout:
-    """Pairs (picture, mask) of each split, relative to the root; what the masks' values are."""
-
-    root: Path
-    parts: dict[str, list[tuple[str, str]]]
-    names: Sequence[str] | None = None
-    values: Sequence[int] | None = None
-    remarks: list[str] = field(default_factory=list)
-
 
 def recognised(folder: Path) -> bool:
     """Whether a folder looks like one of pictures and masks."""
-    return _layout_of(folder.resolve()) is not None
+    return layout_of(folder.resolve()) is not None
 
 
 def load_masks(
@@ -160,22 +134,19 @@ def masks_to_evaluate(
     )
 
 
-def _name_by_value(
-    found: _Layout, class_names: Sequence[str], ignore: Sequence[int] | None
-) -> None:
+def _name_by_value(found: Layout, class_names: Sequence[str], ignore: Sequence[int] | None) -> None:
     """Where no list says what values are, they are those of the classes of the run, in order."""
     listed = any((found.root / one).is_file() for one in _LISTS)
-    if listed or found.names is not None or set(map(str, range(256))) >= set(class_names):
+    if listed or found.names is not None:
         return
-    values = [value for value in range(256) if value not in (ignore or (IGNORED,))]
-    found.values = values[: len(class_names)]
+    found.values = values_of(class_names, ignore or (IGNORED,))
     found.names = class_names
     named = ", ".join(f"{v} {n}" for v, n in zip(found.values, class_names, strict=True))
     found.remarks.append(f"values taken for the run's classes: {named}")
 
 
-def _found(folder: Path, training: bool = True) -> _Layout:
-    found = _layout_of(folder.resolve())
+def _found(folder: Path, training: bool = True) -> Layout:
+    found = layout_of(folder.resolve())
     if found is None:
         raise InputError(f"{folder} has no pictures with masks. {EXPECTED}.")
     if training and "train" not in found.parts:
@@ -188,137 +159,8 @@ def _found(folder: Path, training: bool = True) -> _Layout:
     return found
 
 
-def _layout_of(root: Path) -> _Layout | None:
-    folders = _folders(root)
-    inner = [name for name in folders if name.lower().startswith("voc")]
-    if "JPEGImages" not in folders and len(inner) == 1:
-        return _layout_of(root / inner[0])
-    if {"JPEGImages", "SegmentationClass"} <= folders.keys():
-        return _listed(
-            root, "JPEGImages", "SegmentationClass", "ImageSets/Segmentation", _VOC.split()
-        )
-    if "images" in folders and "trimaps" in _folders(root / "annotations"):
-        names = ("pet", "background", "border")
-        found = _listed(root, "images", "annotations/trimaps", "annotations", names)
-        found.values = (1, 2, 3)
-        return found
-    if any(f"{name}annot" in folders for name in folders):
-        parts = {
-            part: _pairs(root, folder, f"{folder}annot")
-            for part, folder in _named(folders).items()
-            if f"{folder}annot" in folders
-        }
-        return _Layout(root, parts, _CAMVID.split()) if parts else None
-    return _by_stem(root, folders)
-
-
-def _by_stem(root: Path, folders: Mapping[str, str]) -> _Layout | None:
-    """`images` beside `masks`: at the root, in each split, or with the splits in them."""
-    if both := _two(folders):
-        images, masks = both
-        inside = _named(_folders(root / images))
-        if inside and all(sub in _folders(root / masks) for sub in inside.values()):
-            pairs = {p: _pairs(root, f"{images}/{s}", f"{masks}/{s}") for p, s in inside.items()}
-            return _Layout(root, pairs) if any(pairs.values()) else None
-        if not _holds_masks(root, masks):
-            return None
-        return _Layout(root, {"train": _pairs(root, images, masks)})
-    parts = {}
-    for part, sub in _named(folders).items():
-        if both := _two(_folders(root / sub)):
-            if not _holds_masks(root, f"{sub}/{both[1]}"):
-                return None
-            parts[part] = _pairs(root, *(f"{sub}/{one}" for one in both))
-    return _Layout(root, parts) if parts else None
-
-
-def _two(folders: Mapping[str, str]) -> tuple[str, str] | None:
-    lower = {name.lower(): name for name in folders}
-    images = next((lower[name] for name in _IMAGES if name in lower), None)
-    masks = next((lower[name] for name in _MASKS if name in lower), None)
-    return (images, masks) if images and masks else None
-
-
-def _holds_masks(root: Path, sub: str) -> bool:
-    return any(path.lower().endswith(_MASK_SUFFIXES) for path in images_below(root, sub))
-
-
-def _named(folders: Mapping[str, str]) -> dict[str, str]:
-    """The folder of each split that has one."""
-    return {part: name for name in sorted(folders, reverse=True) if (part := split_named(name))}
-
-
-def _folders(root: Path) -> dict[str, str]:
-    try:
-        return {p.name: p.name for p in root.iterdir() if p.is_dir() and p.name[0] != "."}
-    except OSError:
-        return {}
-
-
-def _pairs(root: Path, images: str, masks: str) -> list[tuple[str, str]]:
-    """Pictures and masks of equal stems, below two folders.
-
-    Raises:
-        InputError: A picture has none, or several.
-    """
-    by_stem: dict[str, str] = {}
-    for path in images_below(root, masks):
-        if path.lower().endswith(_MASK_SUFFIXES):
-            stem = _stem(path, masks)
-            if stem in by_stem:
-                raise InputError(f"{root}: {by_stem[stem]} and {path} are masks of one picture.")
-            by_stem[stem] = path
-    pairs, missing = [], []
-    for path in images_below(root, images):
-        stem = _stem(path, images)
-        mask = by_stem.get(stem) or by_stem.get(f"{stem}_mask")
-        pairs.append((path, mask or ""))
-        if mask is None:
-            missing.append(path)
-    if missing:
-        raise InputError(
-            f"{root}: {len(missing)} of {len(pairs)} pictures have no mask of their stem below "
-            f"{masks}/ ({', '.join(_MASK_SUFFIXES)}): {', '.join(missing[:10])}. Each needs one."
-        )
-    return pairs
-
-
-def _stem(path: str, folder: str) -> str:
-    return path.removeprefix(f"{folder}/").rpartition(".")[0]
-
-
-def _listed(root: Path, images: str, masks: str, lists: str, names: Sequence[str]) -> _Layout:
-    """Pictures by the lists of a published set; all that have masks, where there are no lists."""
-    by_stem = {_stem(path, images): path for path in images_below(root, images)}
-    of_masks = {_stem(path, masks): path for path in images_below(root, masks)}
-    found = _Layout(root, {}, names)
-    for part, candidates in SPLIT_PARTS.items():
-        path = next((p for c in candidates if (p := root / lists / f"{c}.txt").is_file()), None)
-        if path is None:
-            continue
-        stems = [line.split()[0] for line in _lines(path) if line and line[0] != "#"]
-        without = [s for s in stems if s not in by_stem or s not in of_masks]
-        if without and part != "test":
-            raise InputError(
-                f"{path} lists {len(without)} pictures that have no file below {images}/, or no "
-                f"mask below {masks}/: {', '.join(without[:10])}."
-            )
-        if without:  # VOC's test set is published without masks
-            found.remarks.append(f"{len(without)} pictures of {path.name} without masks left out")
-            stems = [s for s in stems if s not in set(without)]
-        if stems:
-            found.parts[part] = [(by_stem[s], of_masks[s]) for s in dict.fromkeys(stems)]
-    both = [stem for stem in by_stem if stem in of_masks]
-    if not found.parts:
-        found.parts["train"] = [(by_stem[s], of_masks[s]) for s in both]
-    listed = {image for pairs in found.parts.values() for image, _ in pairs}
-    if left := sum(by_stem[s] not in listed for s in both):
-        found.remarks.append(f"{left} pictures in no list left out")
-    return found
-
-
 def _classes(
-    found: _Layout, ignore: Sequence[int] | None
+    found: Layout, ignore: Sequence[int] | None
 ) -> tuple[np.ndarray, dict[int, int] | None, tuple[str, ...]]:
     """What values of masks are; colours; names of the classes."""
     names, colours = found.names, None
@@ -348,7 +190,7 @@ def _list_of_classes(path: Path) -> tuple[list[str], dict[int, int] | None]:
     Raises:
         InputError: Lines of different forms; a name or a colour twice.
     """
-    rows = [[cell.strip() for cell in row] for row in csv.reader(_lines(path)) if row]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines_of(path)) if row]
     rows = [row for row in rows if any(row)]
     if rows and [cell.lower() for cell in rows[0][:4]] == ["name", "r", "g", "b"]:
         rows = rows[1:]
@@ -373,7 +215,7 @@ def _is_colour(cells: Sequence[str]) -> bool:
     return len(cells) == 3 and all(c.isdecimal() and int(c) <= 255 for c in cells)
 
 
-def _occurring(found: _Layout) -> list[int]:
+def _occurring(found: Layout) -> list[int]:
     """The values that the masks of all splits hold."""
     seen = np.zeros(256, bool)
     for pairs in found.parts.values():
@@ -383,14 +225,3 @@ def _occurring(found: _Layout) -> list[int]:
             except BadImage as error:
                 raise InputError(f"{found.root / mask}: {error}.") from error
     return [int(value) for value in np.flatnonzero(seen)]
-
-
-def _lines(path: Path) -> list[str]:
-    with open_regular(path) as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise InputError(f"{path} is larger than a list of names is ({_MOST_BYTES:,} bytes).")
-    try:
-        return [line.strip() for line in content.decode("utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8: {error}.") from error

@@ -257,6 +257,17 @@ def table_of(values: Sequence[int], ignored: Sequence[int]) -> tuple[np.ndarray,
     return table, classes
 
 
+def values_of(class_names: Sequence[str], ignored: Sequence[int]) -> list[int]:
+    """The values of a run's classes, where no list says them.
+
+    Classes without names of their own are called by their values; others are the values from 0 on
+    that are not ignored, in order.
+    """
+    if all(name.isdecimal() and int(name) < 256 for name in class_names):
+        return [int(name) for name in class_names]
+    return [value for value in range(256) if value not in ignored][: len(class_names)]
+
+
 def _ranges(numbers: Sequence[int]) -> str:
     """0, 1, 2, 3, 7 as `0-3, 7`."""
     parts: list[list[int]] = []
