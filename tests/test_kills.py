@@ -34,6 +34,8 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(kind, images, tmp_path):
 
 @pytest.mark.parametrize("kind", kills.PICTURES)
 def test_pictures_with_masks_and_boxes(kind, tmp_path):
+    if kind == "detection":
+        pytest.importorskip("faster_coco_eval", reason="needs the extra `detection`")
     folder = {"segmentation": masks_folder, "detection": boxes_folder}[kind]
     data = folder(tmp_path / "data", {"train": 12, "val": 3})
     options = {"epochs": 4, "every": "1"}
