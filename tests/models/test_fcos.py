@@ -13,6 +13,9 @@ import kcnn
 from kcnn.errors import InputError
 from kcnn.tasks.fcos import FCOSLoss
 
+#: A second each, and there are many: what everybody runs is to be short.
+pytestmark = pytest.mark.slow
+
 #: Narrow, on small images.
 SMALL = {"input_shape": (64, 96, 3), "classes": 3, "channels": 8, "depth": 1}
 SMALL |= {"backbone": "vgg11", "width": 4}

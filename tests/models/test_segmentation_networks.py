@@ -471,6 +471,9 @@ def test_jit_compiled_it_predicts_the_same(case):
 FOREIGN = """
 import sys
 import keras, numpy as np
+
+#: A second each, and there are many: what everybody runs is to be short.
+pytestmark = pytest.mark.slow
 folder = sys.argv[1]
 for name in sys.argv[2:]:
     model = keras.saving.load_model(f"{folder}/{name}.keras", safe_mode=True)

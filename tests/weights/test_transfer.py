@@ -10,6 +10,9 @@ import pytest
 import kcnn
 from kcnn.weights.transfer import Transferred, classifier, transfer
 
+#: A second each, and there are many: what everybody runs is to be short.
+pytestmark = pytest.mark.slow
+
 SHAPE = {
     "input_shape": (64, 96, 3),
     "stem": "imagenet",
