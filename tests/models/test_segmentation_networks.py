@@ -14,6 +14,9 @@ import kcnn
 from kcnn.graph.cost import cost
 from kcnn.models.registry import lookup
 
+#: A second each, and there are many: what everybody runs is to be short.
+pytestmark = pytest.mark.slow
+
 #: id: (name, options): every way of building one, narrow and on small images.
 CASES = {
     "unet": ("unet", {"input_shape": (32, 48, 2), "classes": 3, "width": 4}),
@@ -472,8 +475,6 @@ FOREIGN = """
 import sys
 import keras, numpy as np
 
-#: A second each, and there are many: what everybody runs is to be short.
-pytestmark = pytest.mark.slow
 folder = sys.argv[1]
 for name in sys.argv[2:]:
     model = keras.saving.load_model(f"{folder}/{name}.keras", safe_mode=True)
