@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers and editors see
     from kcnn import callbacks as callbacks
     from kcnn import tuning as tuning
+    from kcnn import weights as weights
     from kcnn.data import Data as Data
     from kcnn.data import from_arrays as from_arrays
     from kcnn.data import load_data as load_data
@@ -46,6 +47,7 @@ _HOME = {
     "train": "kcnn.training.train",
     "tune": "kcnn.tuning.search",
     "tuning": "kcnn.tuning",
+    "weights": "kcnn.weights",
 }
 
 #: What users of `keras.applications` look for.
@@ -63,7 +65,7 @@ if not TYPE_CHECKING:  # which would take any name
         if name not in _HOME:
             raise AttributeError(f"module 'kcnn' has no attribute {name!r}{_HINTS.get(name, '')}")
         home = importlib.import_module(_HOME[name])
-        value = home if name in ("callbacks", "tuning") else getattr(home, name)
+        value = home if name in ("callbacks", "tuning", "weights") else getattr(home, name)
         globals()[name] = value
         return value
 

@@ -86,10 +86,10 @@ class _Forgiving:
             self._lost(error)
 
 
-def console(*, quiet: bool = False) -> Console:
-    """The terminal; 100 columns where the output goes to a file or a pipe."""
-    terminal = Terminal(quiet=quiet)
-    return terminal if terminal.is_terminal else Terminal(quiet=quiet, width=100)
+def console(*, quiet: bool = False, error: bool = False) -> Console:
+    """The terminal, or standard error; 100 columns where that goes to a file or a pipe."""
+    terminal = Terminal(quiet=quiet, stderr=error)
+    return terminal if terminal.is_terminal else Terminal(quiet=quiet, stderr=error, width=100)
 
 
 def printable(text: str, *, lines: bool = False) -> str:

@@ -17,13 +17,15 @@ class List(Command):
 
     pattern: Positional[str] = "*"
     """Which: resnet*, or FILE.py:* for your own."""
+    weights: bool = False
+    """Published weights of these networks: accuracy, size, licence, source."""
 
     def run(self) -> None:
         """Print the table."""
-        from kcnn.models.tables import list_tables
+        from kcnn.models.tables import list_tables, weights_table
         from kcnn.terminal import console
 
-        console().print(list_tables(self.pattern))
+        console().print((weights_table if self.weights else list_tables)(self.pattern))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,11 @@ from kcnn.graph.features import feature_maps
 from kcnn.models import layers, registry
 from kcnn.startup import keras
 from kcnn.storage.budget import at_most
-from kcnn.terminal import shape_text, si
+from kcnn.terminal import console, shape_text, si, styled
+from kcnn.weights.download import fetch
 from kcnn.weights.load import load_weights
+from kcnn.weights.preprocessing import Normalisation, layer_of, named
+from kcnn.weights.published import find, is_tag
 
 #: Outputs of layers in a network whose cost is counted; ResNet-1202 has half as many.
 _MOST_OUTPUTS = 8000
@@ -40,7 +43,7 @@ def build(
     pooling: str | None = None,
     classifier_activation: str | None = "softmax",
     features: Sequence[int] | None = None,
-    preprocessing: Sequence[keras.layers.Layer] = (),
+    preprocessing: str | Sequence[keras.layers.Layer] | None = None,
     **options: Any,
 ) -> keras.Model:
     """Build the network registered as `model`: a plain `keras.Model`.
@@ -56,11 +59,17 @@ def build(
             without a top, or where pooling makes a vector of the feature map.
         input_tensor: As in `keras.applications`; refused with what to write instead.
         classes: Number of classes; 1 gives one sigmoid unit (binary); None for the paper's.
-        weights: None for random weights; the path of a `.weights.h5` file that Keras'
+        weights: None for random weights; "imagenet", or another tag of `kcnn.weights.list()`, for
+            published ones, downloaded once: with their preprocessing, so that the model takes
+            photographs, 0..255, as they are; the path of a `.weights.h5` file that Keras'
             `save_weights` wrote for the same network; or a run's directory, or a `.keras` file:
             out of these, weights go in by the names of layers. Every layer but `preprocessing`
             must be there, with the same shapes; more may be. So, with include_top=False or
-            `features`, a classifier's weights go into a backbone.
+            `features`, a classifier's weights go into a backbone. Or a file of another library:
+            `.safetensors` with the names of torchvision or timm, `.h5` of `keras.applications`,
+            `.npz` in the order of `set_weights` or with Keras' names. All arrays must fit, but
+            for the classifier where `classes` is another number than the file's: it is new
+            then. What is adapted is said in a line on standard error.
         include_top: False ends with the last feature map (N, H', W', C'), or with a vector
             (N, C') where `pooling` is given.
         pooling: How the feature map becomes a vector: "avg", "max", or None as in the paper.
@@ -69,7 +78,9 @@ def build(
             network's feature maps (N, H / stride, W / stride, C) in that order.
         preprocessing: Keras layers that become the model's first, such as `Resizing` and
             `Normalization`; `input_shape` is then the raw image's, and the network is built to
-            the shape that they leave.
+            the shape that they leave. Or how published weights were trained, so that the model
+            takes images 0..255, red first: "torch" (mean and deviation of ImageNet), "caffe"
+            (means; the weights read blue first), "tf" (to -1..1).
         **options: The family's own, and those that mean the same in every family that has
             them: `batchnorm` (after each convolution), `dropout` (in the head), `residual`
             (shortcuts around blocks), `stem` ("auto", "imagenet", "cifar").
@@ -80,6 +91,7 @@ def build(
             `weights` that are not this network's, with the layer.
     """
     startup.load()
+    normalisation: Normalisation | None = None
     if input_tensor is not None:
         raise InputError(
             "A network takes a tensor when it is called: kcnn.build(...)(tensor), with the "
@@ -95,21 +107,33 @@ def build(
     entry = registry.lookup(model)
     if features is not None:
         _check_features(features, include_top, pooling)
+    if is_tag(weights):
+        row = find(model, str(weights), options)
+        options = {**row.options, **options}
+        preprocessing = row.preprocessing if preprocessing is None else preprocessing
+        weights = fetch(row, top=include_top)
     arguments = _arguments(entry, input_shape, top | options)
-    if preprocessing and entry.takes_preprocessing:
-        built = _run(entry, arguments | {"preprocessing": preprocessing})
-        built = _with_features(built, features)
-    elif preprocessing:
-        inputs, x = layers.image_input(arguments["input_shape"], preprocessing)
-        network = _run(entry, arguments | {"input_shape": tuple(x.shape[1:])})
-        network = _with_features(network, features)
-        built = keras.Model(inputs, network(x), name=network.name)
-    else:
-        built = _with_features(_run(entry, arguments), features)
+    stages: Sequence[keras.layers.Layer] = ()
+    if isinstance(preprocessing, str):
+        normalisation = named(preprocessing)
+        stages = [layer_of(normalisation, arguments["input_shape"][2])]
+    elif preprocessing is not None:
+        stages = preprocessing
+    built = _behind(stages, entry, arguments, features)
     if name is not None:
         built.name = _checked_name(name)
     if weights is not None:
-        load_weights(built, weights, keep=[layer.name for layer in preprocessing])
+        notes = load_weights(
+            built,
+            weights,
+            [layer.name for layer in stages],
+            family=entry.family.name,
+            new_head=classes is not None,
+            flip=normalisation is not None and normalisation.flipped,
+            part=features is not None,
+        )
+        for note in notes:
+            console(error=True).print(styled(f"{entry.name}: {note}."))
     return built
 
 
@@ -196,6 +220,23 @@ def _choices(entry: registry.Entry, arguments: Mapping[str, Any]) -> dict[str, A
             return {}
         shape = (None, None, shape[2])  # it is built as for images of any size
     return {"stem": layers.choose_stem(options["stem"], shape)}
+
+
+def _behind(
+    stages: Sequence[keras.layers.Layer],
+    entry: registry.Entry,
+    arguments: dict[str, Any],
+    features: Sequence[int] | None,
+) -> keras.Model:
+    """The network behind layers of preprocessing."""
+    if stages and entry.takes_preprocessing:
+        return _with_features(_run(entry, arguments | {"preprocessing": stages}), features)
+    if not stages:
+        return _with_features(_run(entry, arguments), features)
+    inputs, x = layers.image_input(arguments["input_shape"], stages)
+    network = _run(entry, arguments | {"input_shape": tuple(x.shape[1:])})
+    network = _with_features(network, features)
+    return keras.Model(inputs, network(x), name=network.name)
 
 
 def _check_features(features: Any, include_top: bool, pooling: str | None) -> None:

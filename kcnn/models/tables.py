@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from kcnn import weights
+from kcnn.errors import InputError
 from kcnn.models import registry
 from kcnn.terminal import memory_text, shape_text, si
 
@@ -60,6 +62,35 @@ def _list_table(task: str, entries: Sequence[registry.Entry]) -> Table:
             memory_text(4 * parameters),
             entry.paper,
         )
+    return table
+
+
+def weights_table(pattern: str = "*") -> Table:
+    """Published weights of the networks that match `pattern`.
+
+    Raises:
+        InputError: Nothing matches.
+    """
+    rows = weights.list(pattern)
+    if not rows:
+        known = ", ".join(dict.fromkeys(row.network for row in weights.list()))
+        raise InputError(f"No published weights match {pattern!r}; there are some of {known}.")
+    table = Table(
+        title="Published weights", title_justify="left", box=SIMPLE_HEAD, pad_edge=False,
+        caption="kcnn.build(NAME, weights=TAG). top-1: per cent of ImageNet's validation images.",
+        caption_justify="left",
+    )  # fmt: skip
+    for title in ("name", "tag", "top-1", "memory", "licence", "input", "source"):
+        right = title in ("top-1", "memory")
+        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for row in sorted(rows, key=lambda row: _natural(row.network)):
+        parameters = registry.lookup(row.network).parameters
+        batchnorm = " batchnorm=True" if row.options.get("batchnorm") else ""
+        table.add_row(
+            row.network + batchnorm, row.tag, f"{row.top1:.2f}",
+            memory_text(4 * parameters) if parameters else "", row.licence, row.preprocessing,
+            row.source,
+        )  # fmt: skip
     return table
 
 

@@ -1,4 +1,4 @@
-"""The weights that `kcnn.build` is given: bare ones, or those of a saved network."""
+"""The weights that `kcnn.build` is given: a file's of kcnn, of Keras, or of another library."""
 
 from __future__ import annotations
 
@@ -8,34 +8,70 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from kcnn.errors import InputError
+from kcnn.graph.walk import leaves
 from kcnn.startup import keras
 from kcnn.storage.budget import same_types
 from kcnn.storage.files import open_regular
 from kcnn.storage.keras_file import check_weights
+from kcnn.weights.arrays import is_foreign, read_arrays, refuse_pickle
+from kcnn.weights.place import place
 from kcnn.weights.transfer import classifier, transfer
 
+_HEAD = "predictions"
 
-def load_weights(model: keras.Model, weights: str | Path, keep: Collection[str] = ()) -> None:
-    """Fill `model` from a `.weights.h5` file, a run's directory or a `.keras` file.
 
-    Bare weights are of the very same network. Out of a saved network they go by the names of
-    layers, except into those that `keep` names; it may have more layers than `model`, not fewer.
+def load_weights(
+    model: keras.Model,
+    weights: str | Path,
+    keep: Collection[str] = (),
+    *,
+    family: str = "",
+    new_head: bool = False,
+    flip: bool = False,
+    part: bool = False,
+) -> list[str]:
+    """Fill `model` from a file, or a run's directory.
+
+    Bare weights (`.weights.h5`) are of the very same network. Out of a saved network (a run, a
+    `.keras` file) they go by the names of layers, except into those that `keep` names; it may have
+    more layers than `model`, not fewer. Those of other libraries (`.safetensors`, `.npz`, `.h5`)
+    go by `kcnn.weights.scheme`.
+
+    Args:
+        model: As it was built.
+        weights: The path.
+        keep: Names of layers that stay as they are.
+        family: Of the network, by name.
+        new_head: The layer `predictions` stays as it is where the file has other classes.
+        flip: A file's first kernel reads blue, green, red.
+        part: The network ends before that of a file of another library.
+
+    Returns:
+        What was adapted or taken for granted, a sentence each.
 
     Raises:
         InputError: There is no such file; it is damaged; it holds not all weights of `model`.
     """
     path = Path(weights)
-    bare = path.name.endswith(".weights.h5") and path.is_file()
-    if bare:
+    refuse_pickle(path)
+    if path.name.endswith(".weights.h5") and path.is_file():
         _load_bare(model, path)
-    elif path.is_dir() or (path.name.endswith(".keras") and path.exists()):
-        _load_by_name(model, path, keep)
-    else:
-        raise InputError(
-            f"weights is None, the directory of a run, the path of a .keras file, or that of a "
-            f".weights.h5 file that Keras' save_weights wrote; received {str(weights)!r}, which is "
-            f"{'none of them' if path.exists() else 'not there'}."
-        )
+        return []
+    if path.is_dir() or (path.name.endswith(".keras") and path.exists()):
+        return _load_by_name(model, path, keep, new_head)
+    if is_foreign(path) and path.exists():
+        arrays = read_arrays(path)
+        try:
+            return place(
+                model, arrays, family=family, keep=keep, new_head=new_head, flip=flip, part=part
+            )
+        except InputError as error:
+            raise InputError(f"{str(path)!r} does not go onto {model.name}: {error}") from error
+    raise InputError(
+        f"weights is None, the directory of a run, the path of a .keras file, of a .weights.h5 "
+        f"file that Keras' save_weights wrote, or of another library's .safetensors, .npz or .h5; "
+        f"received {str(weights)!r}, which is {'none of them' if path.exists() else 'not there'}."
+    )
 
 
 def _load_bare(model: keras.Model, path: Path) -> None:
@@ -57,8 +93,13 @@ def _load_bare(model: keras.Model, path: Path) -> None:
         ) from error
 
 
-def _load_by_name(model: keras.Model, path: Path, keep: Collection[str]) -> None:
-    saved = classifier(path)
+def _load_by_name(
+    model: keras.Model, path: Path, keep: Collection[str], new_head: bool
+) -> list[str]:
+    saved, notes = classifier(path), list[str]()
+    if new_head and (classes := _other_classes(saved, model)):
+        keep = [*keep, _HEAD]
+        notes.append(f"{_HEAD} is new: {model.output_shape[-1]} classes, in the file {classes}")
     try:
         moved = transfer(saved, model, keep=keep)
     except InputError as error:
@@ -73,3 +114,16 @@ def _load_by_name(model: keras.Model, path: Path, keep: Collection[str]) -> None
             f"before its classifier; kcnn.weights.transfer.transfer(source, target) takes over "
             f"what fits, and says what did not."
         )
+    return notes
+
+
+def _other_classes(saved: keras.Model, model: keras.Model) -> int | None:
+    """The classes of a saved network where they are not those of `model`."""
+    theirs, ours = (
+        next((one for one in leaves(m) if one.name == _HEAD and one.weights), None)
+        for m in (saved, model)
+    )
+    if theirs is None or ours is None or type(theirs) is not type(ours):
+        return None
+    classes = theirs.weights[0].shape[-1]
+    return None if classes == ours.weights[0].shape[-1] else int(classes)
