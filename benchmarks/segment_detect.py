@@ -1,9 +1,12 @@
 """Segmentation and detection: python -m benchmarks.segment_detect [TRAINING...] [--seeds N]
 
-From scratch, figures on validation, and the CPU seconds of the whole process: imports, tracing,
-checking of the data, validation behind every epoch and the pictures at the end are in them. Needs
-KCNN_DATA with `camvid`, `pets` and `bccd`, and faster-coco-eval. About an hour on two cores for
-three seeds of all. Where data have a test split, it is read by each run's own report.
+Figures on validation, and the CPU seconds of the whole process: imports, tracing, checking of the
+data, validation behind every epoch and the pictures at the end are in them. From scratch, but for
+the rows whose backbone begins with a classifier of `imagenette_small`, trained before with the same
+seed; its seconds are not in them. Beside the detector are torchvision's, from scratch, for as many
+CPU seconds. Needs KCNN_DATA with `camvid`, `pets`, `bccd` and `imagenette_small`, faster-coco-eval,
+and for the peers torchvision (extra `bench`). About an hour on two cores for three seeds of all.
+Where data have a test split, it is read by each run's own report.
 """
 
 from __future__ import annotations
@@ -27,16 +30,30 @@ _PETS = _UNET | {
 #: The recipes, chosen on validation.
 TRAININGS: dict[str, dict[str, Any]] = {
     "camvid": _UNET | {
-        "data": "camvid", "ignore": [11], "options": {"width": 24}, "epochs": 20,
-        "learning_rate": 0.003,
+        "data": "camvid", "ignore": [11], "options": {"width": 32}, "epochs": 32, "batch_size": 4,
+        "learning_rate": 0.002, "dice": 0.5, "scale": 1.25, "image_size": [160, 224],
+        # Between none and the median frequency: that one finds the rare, and spoils the frequent.
+        "class_weights": "0.6,0.6,2,0.6,1,0.7,2,2,1,2,2",
     },
     "pets": _PETS | {"ignore": [3]},
+    "pets, from imagenette": _PETS | {"ignore": [3]},
     "pets, three classes": _PETS,
+    "pets, three classes, from imagenette": _PETS,
     "bccd": {
         "model": "fcos", "data": "bccd", "epochs": 15, "learning_rate": 0.003, "scale": 1.25,
         "options": {"width": 16, "channels": 32, "depth": 2, "strides": [4, 8, 16]},
     },
 }  # fmt: skip
+_CLASSIFIER = {
+    "model": "resnet18", "data": "imagenette_small", "stem": "imagenet", "epochs": 40,
+    "image_size": [128, 128], "options": {"widths": [16, 32, 64, 128]},
+}  # fmt: skip
+#: By row: the contender's name, and how many CPU seconds it has.
+PEERS = {
+    "bccd, torchvision SSDlite": ("ssdlite", 130),
+    "bccd, torchvision SSDlite, 600 s": ("ssdlite", 600),
+    "bccd, torchvision FCOS, 600 s": ("fcos", 600),
+}
 _COLUMNS = [
     "training", "n", "parameters", "epochs", "CPU seconds", "mean_iou", "pixel_accuracy", "ap",
     "ap50",
@@ -46,16 +63,29 @@ _FIGURES = ("validation_mean_iou", "validation_pixel_accuracy", "validation_ap",
 
 def training(name: str, seed: int, **more: Any) -> dict[str, Any]:
     """One training in a process of its own, begun on an idle machine."""
-    busy = idle(patience=60.0)
     with tempfile.TemporaryDirectory() as logs:
-        recipe = TRAININGS[name] | {"seed": seed, "logs": logs} | more
-        command = [sys.executable, "-m", "benchmarks.segment_detect", "--one", json.dumps(recipe)]
+        if name in PEERS:
+            contender, budget = PEERS[name]
+            place = "benchmarks.contenders.torchvision_boxes"
+            command = [sys.executable, "-m", place, contender, str(seed), str(budget)]
+        else:
+            recipe = TRAININGS[name] | {"seed": seed, "logs": logs} | more
+            if name.endswith("from imagenette"):
+                own = _CLASSIFIER | {"seed": seed, "logs": logs, "name": "classifier"}
+                subprocess.run(_command(own), check=True, stdout=subprocess.PIPE)
+                recipe["backbone_weights"] = f"{logs}/classifier"
+            command = _command(recipe)
+        busy = idle(patience=60.0)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     result = json.loads(ended.stdout.splitlines()[-1])
     return result | {"seed": seed, "cpu_seconds": seconds, "busy_before": busy}
+
+
+def _command(recipe: dict[str, Any]) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.segment_detect", "--one", json.dumps(recipe)]
 
 
 def row(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -91,16 +121,17 @@ def main() -> None:
     if given.one:
         _one(given.one)
         return
-    chosen = given.trainings or list(TRAININGS)
-    if unknown := set(chosen) - TRAININGS.keys():
-        parser.error(f"trainings are {', '.join(TRAININGS)}; received {', '.join(unknown)}")
+    known = [*TRAININGS, *PEERS]
+    chosen = given.trainings or known
+    if unknown := set(chosen) - set(known):
+        parser.error(f"trainings are {', '.join(known)}; received {', '.join(unknown)}")
     if not os.environ.get("KCNN_DATA"):
-        parser.error("KCNN_DATA names the folder with camvid, pets and bccd")
+        parser.error("KCNN_DATA names the folder with camvid, pets, bccd and imagenette_small")
     rows = {line["training"]: line for line in saved("segment_detect")}
     for name in chosen:
         runs = [training(name, seed) for seed in range(given.seeds)]
         rows[name] = row(name, runs)
-        ordered = [rows[one] for one in TRAININGS if one in rows]
+        ordered = [rows[one] for one in known if one in rows]
         report("segment_detect", "Segmentation and detection, on validation", _COLUMNS, ordered)
 
 

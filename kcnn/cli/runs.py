@@ -15,7 +15,7 @@ class Evaluate(Command):
     """Evaluate a run on the test split, of its own data or of other data."""
 
     run_directory: Positional[Path]
-    """A folder below logs."""
+    """A folder below logs; or a network's name, for its published weights."""
     data: str | None = None
     """Other data than the run's own: a name, a .npz file or a folder."""
     batch_size: int | None = None
@@ -25,12 +25,12 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Print the task's figures."""
-        from kcnn.runs.directory import load_run
         from kcnn.runs.inference import evaluate_run
+        from kcnn.runs.published import run_of
         from kcnn.tasks.show import print_evaluation
         from kcnn.terminal import console
 
-        run, terminal = load_run(self.run_directory, trust=self.trust), console()
+        run, terminal = run_of(self.run_directory, self.trust), console()
         found = evaluate_run(run, self.data, batch_size=self.batch_size, console=terminal)
         print_evaluation(terminal, run.task, found, run.class_names)
 
@@ -40,11 +40,11 @@ class Predict(Command):
     """Say what image files show; of pictures with masks or boxes, write them as files, too."""
 
     run_directory: Positional[Path]
-    """A folder below logs."""
+    """A folder below logs; or a network's name, for its published weights."""
     images: Positional[tuple[Path, ...]]
     """Image files (JPEG, PNG, BMP, GIF, WebP), and folders of them."""
-    top: int = 3
-    """How many of the most probable classes to name."""
+    top: int | None = None
+    """How many of the most probable classes to name (3; 5 with published weights)."""
     output: Path | None = None
     """Where masks or boxes are written; the default is `predictions` in the run's folder."""
     batch_size: int | None = None
@@ -55,13 +55,14 @@ class Predict(Command):
     def run(self) -> None:
         """Print what each shows."""
         from kcnn.errors import InputError
-        from kcnn.runs.directory import load_run
         from kcnn.runs.inference import image_paths, predict, predictions
+        from kcnn.runs.published import run_of
         from kcnn.tasks.show import print_predictions
         from kcnn.terminal import console, styled
 
-        run, terminal = load_run(self.run_directory, trust=self.trust), console()
+        run, terminal = run_of(self.run_directory, self.trust), console()
         images = image_paths(self.images)
+        top = self.top if self.top is not None else 3 if run.result else 5
         writer = run.task.writer(self.output or run.directory / "predictions", run.class_names)
         if writer is None:
             if self.output is not None:
@@ -69,11 +70,11 @@ class Predict(Command):
                     f"{run.task.name} writes no files; received --output {str(self.output)!r}."
                 )
             found = predict(run, images, batch_size=self.batch_size, console=terminal)
-            print_predictions(terminal, run.task, found, self.top)
+            print_predictions(terminal, run.task, found, top)
             return
         for one in predictions(run, images, batch_size=self.batch_size, console=terminal):
             path = writer.add(one)
-            print_predictions(terminal, run.task, [one], self.top)
+            print_predictions(terminal, run.task, [one], top)
             terminal.print(styled(f"  → {path}"), soft_wrap=True)
         for path in writer.close():
             terminal.print(styled(f"→ {path}"), soft_wrap=True)

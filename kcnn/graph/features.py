@@ -41,6 +41,26 @@ def feature_maps(model: keras.Model, wanted: Sequence[int], *, first: bool = Fal
     return [found[stride] for stride in wanted]
 
 
+def body(model: keras.Model, wanted: Sequence[int] | None = None) -> keras.Model:
+    """The layers of `model` up to its feature maps, with the weights that they have.
+
+    Args:
+        model: A classifier.
+        wanted: Strides in pixels; None for the last map.
+
+    Raises:
+        InputError: There is no such map.
+    """
+    if wanted is None:
+        found = maps(model)
+        if not found:
+            raise InputError(f"{model.name} has no feature map: it sees the image as a vector.")
+        outputs = found[max(found)]
+    else:
+        outputs = feature_maps(model, wanted)
+    return keras.Model(model.input, outputs, name=f"{model.name}_body")
+
+
 def maps(model: keras.Model, *, first: bool = False) -> dict[int, Any]:
     """By stride, the last map through which all that follows goes; or the `first`."""
     every, by_output = operations(model), strides(model)

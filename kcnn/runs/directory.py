@@ -6,13 +6,14 @@ import contextlib
 import datetime
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kcnn.devices.names import device_name
 from kcnn.errors import InputError
+from kcnn.graph.features import body
 from kcnn.graph.modes import settle
 from kcnn.graph.photographs import without_fitting
 from kcnn.graph.whole import without_padding
@@ -54,6 +55,20 @@ class Run:
     def network(self) -> keras.Model:
         """`model`, without what fits or pads pictures in front: the same layers."""
         return without_padding(without_fitting(self.model))
+
+    def backbone(self, features: Sequence[int] | None = None) -> keras.Model:
+        """The network without its classifier, its resizing and normalisation in front.
+
+        The layers are those of `model`: to train one is to train the other.
+
+        Args:
+            features: Strides in pixels of the feature maps (N, H / stride, W / stride, C) that it
+                gives, a list; None gives the last map alone.
+
+        Raises:
+            InputError: It has no such map.
+        """
+        return body(self.network, features)
 
     @property
     def class_names(self) -> tuple[str, ...]:
