@@ -178,3 +178,20 @@ def _strides(entry: registry.Entry, channels: int, options: Mapping[str, Any]) -
                 f"{advice}"
             )
     return tuple(sorted(found))
+
+
+def backbone_of(model: str, options: Mapping[str, Any]) -> str | None:
+    """The name of the network on which another is built; None for one with its own encoder.
+
+    Args:
+        model: A registered name.
+        options: Of the builder, those that are given.
+    """
+    found = options.get("backbone", registry.lookup(model).options.get("backbone"))
+    return None if found is None else str(found)
+
+
+def backbone_names(name: str, channels: int) -> set[str]:
+    """The names of a backbone's layers with weights, whatever its width."""
+    bare = abstract(partial(build, name, include_top=False, input_shape=(None, None, channels)))
+    return {layer.name for layer in bare.layers if layer.weights}

@@ -18,9 +18,6 @@ from kcnn.models import layers, registry
 from kcnn.startup import keras
 from kcnn.storage.budget import at_most
 from kcnn.terminal import console, shape_text, si, styled
-from kcnn.weights.download import fetch
-from kcnn.weights.load import load_weights
-from kcnn.weights.preprocessing import Normalisation, layer_of, named
 from kcnn.weights.published import find, is_tag
 
 #: Outputs of layers in a network whose cost is counted; ResNet-1202 has half as many.
@@ -91,7 +88,12 @@ def build(
             `weights` that are not this network's, with the layer.
     """
     startup.load()
-    normalisation: Normalisation | None = None
+    # Here, as they need NumPy, and the families' rows are listed without.
+    from kcnn.weights.download import fetch
+    from kcnn.weights.load import load_weights
+    from kcnn.weights.preprocessing import layer_of, named
+
+    normalisation = None
     if input_tensor is not None:
         raise InputError(
             "A network takes a tensor when it is called: kcnn.build(...)(tensor), with the "

@@ -31,6 +31,8 @@ Select = Literal["best", "last"]
 OnNan = Literal["stop", "retry"]
 Stem = Literal["auto", "imagenet", "cifar"]
 Meaning = Literal["probabilities", "logits"]
+Preprocessing = Literal["torch", "caffe", "tf"]
+Freeze = Literal["backbone"]
 
 #: Tasks whose pictures go in whole, with masks or boxes.
 _PICTURES = ("segmentation", "detection")
@@ -258,10 +260,50 @@ class Recipe:
     )
     backbone_weights: str | None = field(
         None,
-        "A run of a classifier, or its .keras file, with whose weights the backbone begins.",
+        "With whose weights the backbone begins: a run of a classifier, or as weights.",
         checks.text,
         older=None,
         tasks=_PICTURES,
+    )
+    weights: str | None = field(
+        None,
+        "What the network begins with: published weights (imagenet, or another tag of kcnn list "
+        "--weights), a run, or a file of weights. Its end is new where the classes are others.",
+        checks.text,
+        older=None,
+    )
+    preprocessing: Preprocessing | None = field(
+        None,
+        "How the weights of a file were trained, of photographs 0 to 255; published ones and runs "
+        "say it themselves.",
+        checks.choice(Preprocessing),
+        older=None,
+    )
+    freeze: Freeze | None = field(
+        None,
+        "What is not trained, with its BatchNorm in inference: backbone is all up to the last "
+        "feature map.",
+        checks.choice(Freeze),
+        older=None,
+    )
+    until: str | None = field(
+        None,
+        "Freeze the layers up to this stage or layer, such as conv4 (see kcnn show), instead.",
+        checks.text,
+        older=None,
+    )
+    unfreeze_at: float | None = field(
+        None,
+        "From this share of the epochs on all is trained, in (0, 1).",
+        checks.between(1e-12, 1, "a share of training between 0 and 1"),
+        older=None,
+    )
+    backbone_rate: float | None = field(
+        None,
+        "Of the learning rate, for the layers up to the last feature map: 0.1 where they have been "
+        "trained before.",
+        checks.between(1e-12, math.inf, "a factor above 0"),
+        older=None,
     )
     batchnorm: bool | None = field(
         None, "BatchNorm behind each convolution; the default is the paper's.", checks.switch
@@ -322,6 +364,31 @@ class Recipe:
             raise InputError(
                 "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
                 "swa_start, such as 0.75."
+            )
+        if self.freeze and self.until:
+            raise InputError(
+                f"freeze={self.freeze!r} freezes all up to the last feature map, "
+                f"until={self.until!r} a part of it. Leave one of the two out."
+            )
+        if not (self.freeze or self.until) and self.unfreeze_at is not None:
+            raise InputError(
+                f"unfreeze_at={self.unfreeze_at} ends what freeze or until begins. Give one of "
+                f"them, such as freeze='backbone'."
+            )
+        if (self.freeze or self.until) and self.ema is not None:
+            raise InputError(
+                f"ema={self.ema} averages all weights from the first step on; received freeze or "
+                f"until. Take swa_start."
+            )
+        if self.weights is not None and self.backbone_weights is not None:
+            raise InputError(
+                f"weights={self.weights!r} are of the whole network, "
+                f"backbone_weights={self.backbone_weights!r} of its backbone. Leave one out."
+            )
+        if self.preprocessing and not (self.weights or self.backbone_weights):
+            raise InputError(
+                f"preprocessing={self.preprocessing!r} is of weights that are given; without any, "
+                f"the training images' own mean and deviation are taken. Leave it out."
             )
         if self.swa_start is not None and self.ema is not None:
             raise InputError(

@@ -65,6 +65,7 @@ class Attempt:
                 raise diagnosis.out_of_memory(counted, setup.recipe) from error
             raise
         finally:  # an exception does not reach callbacks
+            self.engine.steps.freezing.release()
             self.watchers.progress.close()
             self.watchers.best.write()
         items = history.history.items()

@@ -30,7 +30,7 @@ from kcnn.tasks.plan import Plan, as_functional, known_card, own_plan, plan
 from kcnn.tasks.problem import Problem, Size
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task, find
-from kcnn.terminal import memory_text, shape_text
+from kcnn.terminal import memory_text, shape_text, styled
 from kcnn.training.loop.steps import even, per_execution
 from kcnn.training.network import build_network
 
@@ -162,6 +162,9 @@ def decide(
     fused = even(fused, problem.steps(resolved))
     resolved = dataclasses.replace(resolved, precision=policy, steps_per_execution=fused)
     setup = Setup(resolved, task, problem, decided, outputs, model, why)
+    if model is None and (resolved.weights or resolved.backbone_weights):
+        # Before anything long begins: what does not fit is refused, what was adapted is said.
+        build_network(resolved, problem, decided, outputs, lambda line: console.print(styled(line)))
     if entry is not None and entry.is_kcnns_own and recipe.outputs is None:
         return setup
     found = task.meaning(model or setup.network(), setup.some_batch()[0], recipe.outputs)
@@ -205,7 +208,10 @@ def _refuse_fields(task: Task, recipe: Recipe) -> None:
 
 
 def _refuse_options(task: Task, recipe: Recipe) -> None:
-    fields: dict[str, Any] = {"backbone_weights": recipe.backbone_weights}
+    fields: dict[str, Any] = {
+        "backbone_weights": recipe.backbone_weights,
+        "weights": recipe.weights,
+    }
     if not task.whole:  # where pictures go in whole, it is the size of windows
         fields["image_size"] = recipe.image_size
     given = {name: value for name, value in fields.items() if value}

@@ -55,6 +55,9 @@ def space_of(
                 f"received {text!r}."
             )
         given[name] = parse(value, given.get(name, rows.get(name)))
+    if given.get("weights") or given.get("backbone_weights"):
+        # Weights are of one network: what would make another of it is not searched unasked.
+        rows = {n: d for n, d in rows.items() if n == "dropout" or n not in entry.options}
     for name, domain in given.items():
         _check(name, domain, entry)
         rows[name] = domain

@@ -12,7 +12,7 @@ from kcnn.graph.walk import leaves
 from kcnn.startup import keras
 from kcnn.storage.refusals import brief
 from kcnn.weights.arrays import Arrays
-from kcnn.weights.scheme import Scheme, Wanted, scheme_of
+from kcnn.weights.scheme import TOP, Scheme, Wanted, scheme_of
 
 #: Names that a message lists.
 _SHOWN = 8
@@ -48,7 +48,7 @@ def place(
         family: Of the network: "resnet", "vgg", "alexnet".
         keep: Names of layers that are none of the network's, such as preprocessing.
         new_head: Where the file has another number of classes, the layer `predictions` stays as
-            it is.
+            it is; all dense layers at the end where the file has none of them.
         flip: The file's first kernel reads blue, green, red.
         part: The network ends before the file's does: what is left over is not taken.
 
@@ -63,7 +63,7 @@ def place(
     if all(name.startswith("arr_") for name in arrays):
         found = _in_order(by_name, arrays)
     else:
-        scheme = scheme_of(arrays, model, family)
+        scheme = scheme_of(arrays, model, family, keep)
         found = _by_name(by_name, arrays, scheme, new_head)
         _absorb(by_name, arrays, scheme, found)
         found.notes += scheme.notes
@@ -82,12 +82,17 @@ def place(
 def _by_name(
     by_name: Mapping[str, keras.layers.Layer], arrays: Arrays, scheme: Scheme, new_head: bool
 ) -> _Found:
-    found, first = _Found(), next(iter(by_name))
+    found, first, new = _Found(), next(iter(by_name)), list[str]()
+    tops = [name for wanted in scheme.wanted if wanted.layer in TOP for name in wanted.names]
+    without_top = new_head and not any(name in arrays for name in tops)
     for wanted in scheme.wanted:
         if wanted.layer not in by_name:
             continue
         shape = _shape(by_name[wanted.layer], wanted.weight)
         name = next((name for name in wanted.names if name in arrays), None)
+        if name is None and without_top and wanted.layer in TOP:
+            new += [wanted.layer] * (wanted.layer not in new)
+            continue
         if name is None:
             found.missing.append(f"{wanted.layer}/{wanted.weight} {shape} (as {wanted.names[0]})")
             continue
@@ -106,6 +111,8 @@ def _by_name(
             found.shapes.append(
                 f"{wanted.layer}/{wanted.weight} {shape} here, {name} {arrays[name].shape} there"
             )
+    if new:
+        found.notes.append(f"{', '.join(new)} new: the file ends with the last feature map")
     return found
 
 

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ from kcnn.weights.streams import reordered, streams
 Conversion = Callable[[np.ndarray], np.ndarray]
 
 #: Layers of a top, from the last down, where networks have them.
-_TOP = ("predictions", "fc2", "fc1")
+TOP = ("predictions", "fc2", "fc1")
 
 #: Dense layers that may read a flattened map.
 _FIRST = ("fc1", "predictions")
@@ -73,13 +73,16 @@ class Scheme:
     notes: tuple[str, ...] = ()
 
 
-def scheme_of(names: Iterable[str], model: keras.Model, family: str) -> Scheme:
+def scheme_of(
+    names: Iterable[str], model: keras.Model, family: str, keep: Collection[str] = ()
+) -> Scheme:
     """The scheme by which the names of a file are to be read for a network of a family.
 
     Args:
         names: Of the file's arrays.
         model: A network of kcnn, without preprocessing or with.
         family: "resnet", "vgg" or "alexnet".
+        keep: Names of layers that are none of that family's network.
 
     Raises:
         InputError: Nobody publishes such weights, or not in that form.
@@ -93,7 +96,7 @@ def scheme_of(names: Iterable[str], model: keras.Model, family: str) -> Scheme:
             f"kcnn knows; those that have: "
             f"{', '.join(sorted(name for lib, name in PLACES if lib == library))}."
         )
-    layers = [layer for layer in leaves(model) if layer.weights]
+    layers = [layer for layer in leaves(model) if layer.weights and layer.name not in keep]
     known = places(layers)
     if strangers := [layer.name for layer in layers if layer.name not in known]:
         raise InputError(
@@ -160,7 +163,7 @@ def _keras(
 
 def _tops(layers: list[keras.layers.Layer], known: Mapping[str, tuple[str, ...]]) -> list[str]:
     here = {layer.name for layer in layers}
-    return [place for name in _TOP if name not in here for place in known.get(name, ())]
+    return [place for name in TOP if name not in here for place in known.get(name, ())]
 
 
 def _stored(place: str, index: int, weight: str) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ FLAGS = {
     "adamw": "--optimizer adamw --weight-decay 0.1 --cutmix 1.0",
     "swa": "--optimizer momentum --swa-start 0.5 --swa-learning-rate 0.005",
     "ema": "--optimizer nesterov --ema 0.95 --label-smoothing 0.1",
+    "frozen": "--optimizer momentum --freeze backbone --unfreeze-at 0.5 --backbone-rate 0.1 "
+    "--swa-start 0.6",
     "stopping": "--optimizer adam --early-stopping 40 --schedule constant --warmup 0",
 }
 _COMMON = (

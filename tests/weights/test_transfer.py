@@ -109,6 +109,16 @@ def test_a_network_for_segmentation_into_its_twin(name, tmp_path):
         transfer(many, few)
 
 
+def test_another_number_of_classes_keeps_the_body(file, source, capsys):
+    """What is asked for by its number; the default of 1000 is not."""
+    model = kcnn.build("resnet18", classes=7, weights=file, **SHAPE)
+    assert "predictions is new: 7 classes, in the file 5" in capsys.readouterr().err
+    ours, theirs = values(model), values(source)
+    for name, value in theirs.items():
+        if not name.startswith("predictions"):
+            np.testing.assert_array_equal(ours[name], value)
+
+
 class TestRefusals:
     def test_other_shapes_and_nothing_is_assigned(self):
         source = randomized(kcnn.build("lenet5", classes=3))
@@ -145,7 +155,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"classes": 7}, r"'predictions'.*\(16, 5\).*\(16, 7\).*include_top=False"),
+            ({"classes": None}, r"'predictions'.*\(16, 5\).*\(16, 1000\).*include_top=False"),
             ({"stem": "cifar"}, r"'conv1'.*\(7, 7, 3, 4\).*there.*\(3, 3, 3, 4\).*here"),
             ({"depths": (1, 1, 1, 2)}, r"none for conv5_2_1, conv5_2_1_bn, conv5_2_2,"),
         ],

@@ -17,6 +17,7 @@ from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
 from kcnn.tasks.task import Task
 from kcnn.training.loop import optimizers
+from kcnn.training.loop.freezing import freezing
 from kcnn.training.loop.optimizers import Update
 from kcnn.training.loop.steps import Steps
 
@@ -59,7 +60,8 @@ class Engine:
         own = model.optimizer.variables  # rate, count, loss scale; slots, which begin at zero
         self._scalars = {v.path: v.numpy() for v in own if len(v.shape) == 0}
         batch = task.batch(feed.batch, recipe)
-        self.steps = Steps(model, batch, self.update)
+        frozen = freezing(model, recipe, steps_per_epoch)
+        self.steps = Steps(model, batch, self.update, frozen)
         self.steps.resident = feed.resident
         self.key: tuple | None = None  # under which it is kept, if it is
         self.copy: Callable[[], keras.Model] | None = None
@@ -123,7 +125,7 @@ def engine(
         steps_per_epoch: Of the feed.
         copy: Builds the same network once more; None for a model that is to be trained itself.
     """
-    if copy is None or model.count_params() > _WEIGHTS:
+    if copy is None or recipe.freeze or recipe.until or model.count_params() > _WEIGHTS:
         return Engine(model, recipe, task, feed, steps_per_epoch)
     text = described(model)
     key = (text, feed.key, task.name, *_loss_of(task), *_fixed(recipe))

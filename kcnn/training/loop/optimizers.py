@@ -18,6 +18,7 @@ from typing import Any
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
+from kcnn.training.loop.freezing import slow_variables
 from kcnn.training.loop.schedules import Rate, learning_rate, numbers_of
 
 
@@ -71,7 +72,8 @@ class Update:
         rate = learning_rate(recipe, steps_per_epoch)
         self.schedule = rate if isinstance(rate, Rate) else None
         self._decays = recipe.weight_decay > 0
-        self._numbers = tf.Variable([0.0, 0.0], trainable=False, dtype=tf.float32)
+        self._slow = slow_variables(model, recipe)
+        self._numbers = tf.Variable([0.0, 0.0, 1.0], trainable=False, dtype=tf.float32)
         self._slots = self._slots_of(variables)
         self._own_apply, self._own_step = self.optimizer.apply, self.optimizer.update_step
         self._expected: float | None = None
@@ -80,7 +82,8 @@ class Update:
     def set(self, recipe: ResolvedRecipe, steps_per_epoch: int) -> None:
         """Take rates, momentum and decay of a recipe of equal `traits`."""
         optimizer = self.optimizer
-        self._numbers.assign([recipe.momentum or 0.0, recipe.weight_decay])
+        factor = recipe.backbone_rate or 1.0
+        self._numbers.assign([recipe.momentum or 0.0, recipe.weight_decay, factor])
         if recipe.momentum:
             optimizer.momentum = recipe.momentum
         if self._decays:
@@ -160,6 +163,8 @@ class Update:
     def _step(self, gradient: Any, variable: tf.Variable, _: Any) -> None:
         """One step of one variable."""
         optimizer, rate = self.optimizer, self._rate
+        if id(variable) in self._slow:
+            rate = rate * self._numbers[2]
         if self._decays and len(variable.shape) > 1:
             variable.assign_sub(variable * (rate * self._numbers[1]))
         if isinstance(optimizer, keras.optimizers.RMSprop):
@@ -205,4 +210,5 @@ def traits(recipe: ResolvedRecipe) -> tuple:
     fixed = recipe.momentum if recipe.optimizer == "rmsprop" else bool(recipe.momentum)
     rated = recipe.warmup or recipe.swa_learning_rate is not None
     scheduled = recipe.schedule if recipe.schedule != "constant" else bool(rated)
-    return recipe.optimizer, fixed, scheduled, recipe.weight_decay > 0, recipe.ema
+    rates = scheduled, recipe.backbone_rate is not None
+    return recipe.optimizer, fixed, rates, recipe.weight_decay > 0, recipe.ema

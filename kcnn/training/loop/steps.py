@@ -12,6 +12,7 @@ from typing import Any
 
 from kcnn.errors import InputError, NonFiniteError
 from kcnn.startup import keras, tf
+from kcnn.training.loop.freezing import Freezing
 from kcnn.training.loop.optimizers import Update
 
 #: Floating-point operations that one call should hold: a few tenths of a second of two cores.
@@ -44,6 +45,7 @@ class Steps:
         model: Compiled.
         batch: `Feed.batch`.
         update: What a step does to the weights of `model`.
+        freezing: Which layers are frozen until which step: the first of an epoch.
 
     Attributes:
         resident: `Feed.resident`, to be set before the first step.
@@ -51,12 +53,23 @@ class Steps:
     """
 
     def __init__(
-        self, model: keras.Model, batch: Callable[[Any, tuple], tuple], update: Update
+        self,
+        model: keras.Model,
+        batch: Callable[[Any, tuple], tuple],
+        update: Update,
+        freezing: Freezing | None = None,
     ) -> None:
         self.resident: tuple[tf.Tensor, ...] = ()
         self.step = 0
-        self._model, self._update = model, update
+        self.freezing = freezing or Freezing()
+        self._model, self._update, self._batch = model, update, batch
         self._compiled = model.optimizer, model.train_function
+        # What is trainable is fixed in a trace: a phase has its own.
+        self._several = {frozen: self._traced() for frozen in (False, True)}
+
+    def _traced(self) -> Callable[..., tuple]:
+        """Several steps in one graph, made when it is first called."""
+        model, update, batch = self._model, self._update, self._batch
         step = model.train_step
         if model.jit_compile:
             step = tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)
@@ -76,7 +89,7 @@ class Steps:
             update.look_ahead()
             return model.get_metrics_result(), done, finite
 
-        self._several = tf.function(several, autograph=False, reduce_retracing=True)
+        return tf.function(several, autograph=False, reduce_retracing=True)
 
     @property
     def serves(self) -> bool:
@@ -99,7 +112,9 @@ class Steps:
                 "or train on in a second run."
             )
         with self._update.unchanged_rate():
-            metrics, done, finite = self._several(iterator, tf.constant(count), self.resident)
+            self.freezing.set(self.step)
+            several = self._several[self.freezing.frozen(self.step)]
+            metrics, done, finite = several(iterator, tf.constant(count), self.resident)
         self.step += int(done)
         if not finite:
             raise NonFiniteError(f"The loss was not finite in step {self.step}", self.step)
