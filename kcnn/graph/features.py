@@ -9,12 +9,12 @@ nor are maps with a border added or cut off, which are (N, H / s, W / s, C) no l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kcnn.errors import InputError
 from kcnn.graph.cost import strides
-from kcnn.graph.walk import operations
+from kcnn.graph.walk import is_keras_own, operations
 from kcnn.startup import keras
 
 #: Layers that change a map's border alone.
@@ -63,23 +63,50 @@ def body(model: keras.Model, wanted: Sequence[int] | None = None) -> keras.Model
 
 def maps(model: keras.Model, *, first: bool = False) -> dict[int, Any]:
     """By stride, the last map through which all that follows goes; or the `first`."""
-    every, by_output = operations(model), strides(model)
+    by_output, found, learned = strides(model), dict[int, Any](), False
+    for operation, narrow in _in_order(model):
+        learned = learned or _has_kernel(operation)
+        if not learned or not narrow or type(operation).__name__ in _BORDERS:
+            continue
+        output = operation.output
+        stride = by_output[id(output)]
+        if isinstance(stride, int) and not (first and stride in found):
+            found[stride] = output
+    return found
+
+
+def last_fixed_map(model: keras.Model) -> Any | None:
+    """The last map (N, H, W, C) in front of all that is trained or random; None without one.
+
+    All that follows goes through it, and it is behind the first kernel.
+    """
+    found, learned = None, False
+    for operation, narrow in _in_order(model):
+        if getattr(operation, "trainable_weights", ()) or _is_random(operation):
+            break
+        learned = learned or _has_kernel(operation)
+        if learned and narrow:
+            found = operation.output
+    return found
+
+
+def _in_order(model: keras.Model) -> Iterator[tuple[keras.Operation, bool]]:
+    """Operations, and whether the output is a map through which all that follows goes."""
+    every = operations(model)
     uses = Counter(id(x) for operation in every for x in _inputs(operation))
     uses.update(id(x) for x in keras.tree.flatten(model.outputs))
-    open_ways, found, learned = Counter[int](), dict[int, Any](), False
+    open_ways = Counter[int]()
     for operation in every:
         open_ways -= Counter(id(x) for x in _inputs(operation))  # drops what is used up
         output = operation.output
         open_ways[id(output)] = uses[id(output)]
-        learned = learned or _has_kernel(operation)
-        if not learned or type(operation).__name__ in _BORDERS:
-            continue
-        stride = by_output[id(output)]
-        if not isinstance(stride, int) or len(output.shape) != 4 or set(open_ways) != {id(output)}:
-            continue
-        if not (first and stride in found):
-            found[stride] = output
-    return found
+        yield operation, len(output.shape) == 4 and set(open_ways) == {id(output)}
+
+
+def _is_random(operation: keras.Operation) -> bool:
+    """Whether a training computes anything else there each time, as far as Keras' layers say."""
+    own = not isinstance(operation, keras.layers.Layer) or is_keras_own(operation)
+    return not own or any(hasattr(operation, name) for name in ("seed_generator", "generator"))
 
 
 def _has_kernel(operation: keras.Operation) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import time
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from kcnn.callbacks import ExactCheckpoint
 from kcnn.devices.memory import is_exhausted
@@ -99,10 +96,7 @@ class Attempt:
 def begun(setup: Setup, start: int) -> Engine:
     """The network with its initial weights, ready to train from step `start` on."""
     recipe = setup.recipe
-    # Not TensorFlow's: setting it makes TensorFlow prepare every traced function anew, which
-    # takes longer than a short training. Where it can matter, the engine sets it.
-    random.seed(recipe.seed)
-    np.random.seed(recipe.seed)
+    setup.draw_alike()
     own = setup.own
     copy, model = (setup.network, setup.network()) if own is None else (None, twin(own))
     made = engine(model, recipe, setup.task, setup.feed(start), setup.steps, copy)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from kcnn import terminal
@@ -73,6 +75,15 @@ class Setup:
     def network(self) -> keras.Model:
         """The recipe's network, with its initial weights; raw images go in."""
         return build_network(self.recipe, self.problem, self.plan, self.outputs)
+
+    def draw_alike(self) -> None:
+        """Let the initial weights of the next network be those of the seed.
+
+        TensorFlow's is not set: that makes TensorFlow prepare every traced function anew, which
+        takes longer than a short training. Where it can matter, the engine sets it.
+        """
+        random.seed(self.recipe.seed)
+        np.random.seed(self.recipe.seed)
 
     def feed(self, start: int) -> Feed:
         """The training steps from `start` on, without end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.console import Console
 
@@ -20,7 +21,9 @@ from kcnn.training import report
 from kcnn.training.attempt import Attempt, begun
 from kcnn.training.explanation import explain
 from kcnn.training.loop import optimizers
+from kcnn.training.loop.engine import Engine
 from kcnn.training.outcome import Report, result_of, save
+from kcnn.training.probe import Probe, probe
 from kcnn.training.retry import RateScale
 from kcnn.training.setup import Setup
 from kcnn.training.watchers import Watchers
@@ -44,6 +47,14 @@ class Trainer:
     callbacks: Sequence[keras.callbacks.Callback] = ()
     save_model: bool = True
 
+    @cached_property
+    def probe(self) -> Probe | None:
+        """The end of a frozen network on features that are computed once, where that will do.
+
+        The user's own callbacks are called on all of the network.
+        """
+        return None if self.callbacks else probe(self.setup, self.console)
+
     @property
     def resume_command(self) -> str:
         """What goes on with the run."""
@@ -65,6 +76,7 @@ class Trainer:
         attempt.choose()
         steps = attempt.engine.steps.step
         model = attempt.engine.hand_out()
+        model = self.probe.network if self.probe else model
         # Compiled, as the user would expect of a trained one; how theirs is compiled is theirs.
         given: keras.Model = setup.own or model
         handed = setup.handed_out(given)
@@ -100,7 +112,7 @@ class Trainer:
                     attempt.fit()
                 return attempt
             except NonFiniteError as error:
-                where = explain(self.setup, self.directory, attempt, rate, error)
+                where = explain(attempt.setup, self.directory, attempt, rate, error)
                 if not rate.may_retry:
                     raise NonFiniteError(
                         f"{where} Checkpoints before it are kept. Try a tenth of that rate, or go "
@@ -111,17 +123,23 @@ class Trainer:
                 self._warn(f"{where} Going back one checkpoint, with {rate.scale:g} of the rate.")
 
     def _header(self, attempt: Attempt) -> None:
-        model, start = attempt.engine.model, attempt.checkpoint.step
+        model, start = self._network(attempt.engine), attempt.checkpoint.step
         report.header(self.console, self.setup, model, self.directory.path, start)
 
     def _attempt(self, rate: RateScale) -> Attempt:
         checkpoint = self._checkpoint()
-        engine = begun(self.setup, checkpoint.step)
+        setup = self.probe.setup if self.probe else self.setup
+        engine = begun(setup, checkpoint.step)
         rate.begin(engine.update)
         best = self.directory.best_weights if self.save_model else None
-        watchers = Watchers.of(self.setup, self.directory, self.console, engine.model, best)
+        network = self._network(engine)
+        watchers = Watchers.of(self.setup, self.directory, self.console, network, best)
         checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
-        return Attempt(self.setup, checkpoint, engine, watchers)
+        return Attempt(setup, checkpoint, engine, watchers)
+
+    def _network(self, engine: Engine) -> keras.Model:
+        """All of the network that an engine trains."""
+        return self.probe.network if self.probe else engine.model
 
     def _checkpoint(self) -> ExactCheckpoint:
         """The run's checkpoints, of which the newest is found where there is one."""

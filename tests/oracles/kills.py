@@ -21,6 +21,7 @@ FLAGS = {
     "ema": "--optimizer nesterov --ema 0.95 --label-smoothing 0.1",
     "frozen": "--optimizer momentum --freeze backbone --unfreeze-at 0.5 --backbone-rate 0.1 "
     "--swa-start 0.6",
+    "probe": "--optimizer momentum --freeze backbone --augment none",
     "stopping": "--optimizer adam --early-stopping 40 --schedule constant --warmup 0",
 }
 _COMMON = (
@@ -75,7 +76,10 @@ def picture_arguments(
 
 def train_arguments(kind: str, data: Path, logs: Path, name: str, epochs: int, every: str) -> list:
     """Arguments of `kcnn train`."""
-    flags = f"{_COMMON.format(epochs=epochs, every=every)} {FLAGS[kind]}".split()
+    common = _COMMON.format(epochs=epochs, every=every)
+    if "--augment" in FLAGS[kind]:
+        common = common.replace("--augment crop-flip ", "")
+    flags = f"{common} {FLAGS[kind]}".split()
     places = ["--data", str(data), "--logs", str(logs), "--name", name]
     return ["train", *flags, *places]
 

@@ -112,6 +112,29 @@ def test_a_part_is_frozen(stage, file, tmp_path):
     assert (kernel(run.network, "conv4_1_1") != kernel(fresh.network, "conv4_1_1")).any()
 
 
+@pytest.mark.parametrize("fields", [{"freeze": "backbone"}, {"until": "conv3"}])
+def test_features_of_frozen_layers_are_computed_once(fields, file, tmp_path, capsys):
+    """The figures are those of a training that computes them anew, as callbacks make it do."""
+    common = {"weights": str(file[0]), "preprocessing": "torch", "epochs": 3, **fields}
+    recipe = kcnn.Recipe(logs=str(tmp_path), **{**RESNET, **COMMON, **common})
+    once = kcnn.train(recipe, data=data())
+    said = "48 x 8×8×6" if fields.get("until") else "48 x 4×4×8"
+    assert f"computed once: {said}" in " ".join(capsys.readouterr().out.split())
+    anew = kcnn.train(recipe, data=data(), callbacks=[keras.callbacks.Callback()])
+    assert "computed once" not in capsys.readouterr().out
+    for name in ("loss", "val_loss", "accuracy"):
+        np.testing.assert_allclose(once.history[name], anew.history[name], rtol=1e-3)
+    for layer in anew.network.layers:
+        if layer.weights:
+            ours = once.network.get_layer(layer.name).get_weights()
+            for a, b in zip(ours, layer.get_weights(), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    loaded = kcnn.load_run(once.directory).network
+    x = images()[0]
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), once.network.predict(x, verbose=0),
+                               atol=1e-6)  # fmt: skip
+
+
 class Seen(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
