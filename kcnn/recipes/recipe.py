@@ -375,6 +375,11 @@ class Recipe:
                 f"unfreeze_at={self.unfreeze_at} ends what freeze or until begins. Give one of "
                 f"them, such as freeze='backbone'."
             )
+        if self.freeze and self.unfreeze_at is None and self.backbone_rate is not None:
+            raise InputError(
+                f"backbone_rate={self.backbone_rate} is of layers that freeze={self.freeze!r} "
+                f"never trains. Give unfreeze_at, or leave it out."
+            )
         if (self.freeze or self.until) and self.ema is not None:
             raise InputError(
                 f"ema={self.ema} averages all weights from the first step on; received freeze or "

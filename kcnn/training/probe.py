@@ -1,8 +1,7 @@
 """A head on features that are computed once: what a training of a frozen network comes to.
 
 Where nothing random and nothing that learns stands in front of a map, it is the same at every
-epoch. It is computed once for each image, and what follows is trained on it; the layers are the
-network's own.
+epoch. It is computed once for each image, and what follows is trained on it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from kcnn.data.sets.splits import Split
 from kcnn.devices.memory import free_memory
 from kcnn.graph.features import last_fixed_map
 from kcnn.graph.forward import forward, progress
-from kcnn.graph.walk import is_keras_own
+from kcnn.graph.walk import is_keras_own, leaves
 from kcnn.startup import keras
 from kcnn.tasks.plan import Plan
 from kcnn.tasks.stored import StoredProblem
@@ -38,11 +37,20 @@ class Probe:
 
     Args:
         setup: Of the end: its images are features.
-        network: All of it; the end's layers are its own.
+        head: The end.
+        network: All of it.
     """
 
     setup: Setup
+    head: keras.Model
     network: keras.Model
+
+    def trained(self) -> keras.Model:
+        """All of the network, with the weights that the end has now."""
+        for layer in self.head.layers:
+            if layer.weights:
+                self.network.get_layer(layer.name).set_weights(layer.get_weights())
+        return self.network
 
 
 def probe(setup: Setup, console: Console) -> Probe | None:
@@ -58,8 +66,8 @@ def probe(setup: Setup, console: Console) -> Probe | None:
     # The raw weights beside an average are those of the whole network.
     if not (fixed and plain and recipe.swa_start is None and isinstance(problem, StoredProblem)):
         return None
-    if setup.own is not None and not is_keras_own(setup.own):  # its class says what a step is
-        return None
+    if setup.own is not None and not all(map(is_keras_own, [setup.own, *leaves(setup.own)])):
+        return None  # a class of its own says what a step is, or cannot be copied
     setup.draw_alike()
     network = setup.network() if setup.own is None else twin(setup.own)
     frozen = freezing(network, recipe, setup.steps)
@@ -80,20 +88,22 @@ def probe(setup: Setup, console: Console) -> Probe | None:
         )
         return None
     body = keras.Model(network.input, features, name=f"{network.name}_body")
-    head = keras.Model(features, network.output, name=network.name)
+    end = keras.Model(features, network.output, name=network.name)
+    head = keras.models.clone_model(end)  # of layers that are in one graph only
+    head.set_weights(end.get_weights())
     console.print(
         styled(f"features of the frozen layers are computed once: {images:,} x {shape_text(shape)}")
     )
     train, validation = (_features(setup, body, part, console) for part in parts)
     nothing = Split(np.zeros((0, *shape), np.float32), np.zeros(0, np.int64))
     data = dataclasses.replace(problem.data, train=train, validation=validation, test=nothing)
-    return Probe(_of_head(setup, data, head, shape), network)
+    return Probe(_of_head(setup, data, head, shape), head, network)
 
 
 def _of_head(setup: Setup, data: Data, head: keras.Model, shape: tuple[int, int, int]) -> Setup:
     recipe = dataclasses.replace(
         setup.recipe, freeze=None, until=None, weights=None, preprocessing=None,
-        evaluation_scale=1.0, cache=None, backbone_rate=None,
+        evaluation_scale=1.0, cache=None,
     )  # fmt: skip
     return dataclasses.replace(
         setup,

@@ -76,7 +76,7 @@ class Trainer:
         attempt.choose()
         steps = attempt.engine.steps.step
         model = attempt.engine.hand_out()
-        model = self.probe.network if self.probe else model
+        model = self.probe.trained() if self.probe else model
         # Compiled, as the user would expect of a trained one; how theirs is compiled is theirs.
         given: keras.Model = setup.own or model
         handed = setup.handed_out(given)

@@ -112,7 +112,9 @@ def test_a_part_is_frozen(stage, file, tmp_path):
     assert (kernel(run.network, "conv4_1_1") != kernel(fresh.network, "conv4_1_1")).any()
 
 
-@pytest.mark.parametrize("fields", [{"freeze": "backbone"}, {"until": "conv3"}])
+@pytest.mark.parametrize("fields", [
+    {"freeze": "backbone"}, {"until": "conv3"}, {"until": "conv3", "backbone_rate": 0.01},
+])  # fmt: skip
 def test_features_of_frozen_layers_are_computed_once(fields, file, tmp_path, capsys):
     """The figures are those of a training that computes them anew, as callbacks make it do."""
     common = {"weights": str(file[0]), "preprocessing": "torch", "epochs": 3, **fields}
@@ -244,6 +246,7 @@ def test_the_backbone_of_a_unet(tmp_path):
     ({"unfreeze_at": 0.5}, "unfreeze_at=0.5 ends what freeze or until begins"),
     ({"freeze": "backbone", "until": "conv3"}, "Leave one of the two out"),
     ({"freeze": "backbone", "ema": 0.9}, "Take swa_start"),
+    ({"freeze": "backbone", "backbone_rate": 0.1}, "never trains"),
     ({"preprocessing": "torch"}, "is of weights that are given"),
     ({"weights": "a", "backbone_weights": "b"}, "Leave one out"),
     ({"freeze": "all"}, "freeze"),
