@@ -82,7 +82,7 @@ def test_commands_run(example_files):
     ]
     commands += re.findall(r"`(kcnn (?:train|list|show) [^`]*\.py[^`]*)`", README)
     # Minutes each, even for an epoch; `benchmarks.segment_detect` trains them.
-    download = ["cifar10", "--data pets", "--data bccd"]
+    download = ["cifar10", "--data pets", "--data bccd", "--recipe transfer", "predict vgg16"]
     if not os.environ.get("KCNN_DATA"):
         download.append("--recipe fast")
     commands = [c for c in commands if not any(name in c for name in download)]

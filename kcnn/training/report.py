@@ -196,7 +196,22 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
         parts.append(f"augmentation {recipe.augment}{scaled}")
     if recipe.colour:
         parts.append(f"colour {recipe.colour:g}")
-    return ", ".join([*parts, f"seed {recipe.seed}"])
+    return ", ".join([*parts, *_beginning(recipe), f"seed {recipe.seed}"])
+
+
+def _beginning(recipe: ResolvedRecipe) -> list[str]:
+    """What a network begins with, and what of it is trained, in a few words each."""
+    parts = []
+    if recipe.weights:
+        parts.append(f"weights of {recipe.weights}")
+    if recipe.backbone_weights:
+        parts.append(f"backbone of {recipe.backbone_weights}")
+    if recipe.freeze or recipe.until:
+        until = "" if recipe.unfreeze_at is None else f" for {recipe.unfreeze_at:.0%} of the epochs"
+        parts.append(f"frozen up to {recipe.until or 'the last feature map'}{until}")
+    if recipe.backbone_rate is not None:
+        parts.append(f"{recipe.backbone_rate:g} of the rate in the backbone")
+    return parts
 
 
 def _cell(value: Any) -> str:

@@ -279,6 +279,7 @@ def test_what_is_adapted_is_said(file, tmp_path, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "predictions is new: 3 classes, in the file 7" in said
     assert said.count("predictions is new") == 1
+    assert f"weights of {file[0]}" in said.replace(" ", "").replace("weightsof", "weights of ")
 
 
 @pytest.mark.slow
