@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from kcnn.data import load_data as load_data
     from kcnn.errors import InputError as InputError
     from kcnn.graph.folding import fold_batchnorm as fold_batchnorm
+    from kcnn.graph.stages import freeze as freeze
+    from kcnn.graph.stages import replace_classifier as replace_classifier
     from kcnn.models.build import build as build
     from kcnn.models.build import card as card
     from kcnn.models.registry import list_models as list_models
@@ -37,12 +39,14 @@ _HOME = {
     "callbacks": "kcnn.callbacks",
     "card": "kcnn.models.build",
     "fold_batchnorm": "kcnn.graph.folding",
+    "freeze": "kcnn.graph.stages",
     "from_arrays": "kcnn.data",
     "list_models": "kcnn.models.registry",
     "load_data": "kcnn.data",
     "load_run": "kcnn.runs.directory",
     "named_recipe": "kcnn.recipes.named",
     "register": "kcnn.models.registry",
+    "replace_classifier": "kcnn.graph.stages",
     "resume": "kcnn.training.train",
     "train": "kcnn.training.train",
     "tune": "kcnn.tuning.search",

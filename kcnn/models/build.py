@@ -14,6 +14,7 @@ from kcnn import startup
 from kcnn.errors import GeometryError, InputError, TooDeepError, VanishingError
 from kcnn.graph.cost import Cost, abstract, cost
 from kcnn.graph.features import feature_maps
+from kcnn.graph.stages import stage_names
 from kcnn.models import layers, registry
 from kcnn.startup import keras
 from kcnn.storage.budget import at_most
@@ -166,6 +167,12 @@ class Card:
     def macs(self) -> int:
         """Multiply-accumulates of one image."""
         return self.cost.macs
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What the names of its layers with weights begin with: what `until` of a recipe takes."""
+        rows = self.cost.layers
+        return stage_names(row.name for row in rows if row.parameters or row.fixed_parameters)
 
     @property
     def weight_memory(self) -> int:

@@ -6,11 +6,11 @@ with the statistics that it has and keeps them (Keras' guide "Transfer learning 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from kcnn.errors import InputError
 from kcnn.graph.features import body
+from kcnn.graph.stages import up_to
 from kcnn.graph.walk import leaves
 from kcnn.models.backbones import backbone_names, backbone_of
 from kcnn.recipes.recipe import Recipe
@@ -87,26 +87,6 @@ def backbone(model: keras.Model, recipe: Recipe) -> set[str]:
     if name is not None:
         return backbone_names(name, model.input_shape[3])
     return {layer.name for layer in leaves(body(model))}
-
-
-def up_to(model: keras.Model, stage: str) -> set[str]:
-    """The names of the layers up to the last one of a stage, in the order of the graph.
-
-    Args:
-        model: Any.
-        stage: A layer's name, or what the names of a stage's layers begin with: conv4 stands for
-            conv4_1, conv4_2_bn and so on; block4 for the same where no name begins with block.
-
-    Raises:
-        InputError: No layer has such a name; with the stages that there are.
-    """
-    names = [layer.name for layer in leaves(model)]
-    for said in (stage, re.sub(r"^block(\d+)$", r"conv\1", stage)):
-        of_stage = [i for i, n in enumerate(names) if n == said or n.startswith(f"{said}_")]
-        if of_stage:
-            return set(names[: of_stage[-1] + 1])
-    known = dict.fromkeys(name.split("_")[0] for name in names)
-    raise InputError(f"{model.name} has no stage {stage!r}; it has {', '.join(known)}.")
 
 
 def slow_variables(model: keras.Model, recipe: Recipe) -> frozenset[int]:
