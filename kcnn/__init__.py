@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from kcnn.data import from_arrays as from_arrays
     from kcnn.data import load_data as load_data
     from kcnn.errors import InputError as InputError
+    from kcnn.graph.export import export as export
     from kcnn.graph.folding import fold_batchnorm as fold_batchnorm
     from kcnn.graph.stages import freeze as freeze
     from kcnn.graph.stages import replace_classifier as replace_classifier
@@ -38,6 +39,7 @@ _HOME = {
     "build": "kcnn.models.build",
     "callbacks": "kcnn.callbacks",
     "card": "kcnn.models.build",
+    "export": "kcnn.graph.export",
     "fold_batchnorm": "kcnn.graph.folding",
     "freeze": "kcnn.graph.stages",
     "from_arrays": "kcnn.data",

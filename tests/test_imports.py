@@ -48,6 +48,8 @@ PURE = ("errors", "recipes", "figures", "graph", "weights", "models", "callbacks
 ON_TENSORFLOW = {
     "kcnn.graph.forward": "traces the folded copy, where it is the backend",
     "kcnn.devices.memory": "asks it about GPUs; the host's memory, which loading asks for, without",
+    "kcnn.graph.formats": "what converters take is its graph",
+    "kcnn.graph.runtimes": "reads its SavedModel",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
     "kcnn.callbacks.records.hparams": "writes TensorBoard's files",

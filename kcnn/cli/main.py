@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from kcnn import startup
+from kcnn.cli.export import Export
 from kcnn.cli.models import List, Show
 from kcnn.cli.runs import Evaluate, Predict
 from kcnn.cli.train import Resume, Train
@@ -31,6 +32,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "tune": Tune,
     "evaluate": Evaluate,
     "predict": Predict,
+    "export": Export,
 }
 
 

@@ -191,6 +191,30 @@ def evaluate_run(
     return run.task.evaluate(model, batches, console)
 
 
+def split_batches(run: Run, part: str) -> Iterator[tuple[Any, Any]]:
+    """Images as the run's network gets them, and their targets, of a split of its own data.
+
+    Args:
+        run: A finished one.
+        part: "train", "validation" or "test".
+
+    Yields:
+        Batches (B, H, W, C), and what the task learns from them; in stored order.
+
+    Raises:
+        InputError: The data are not there, or have changed.
+    """
+    model = run.network
+    problem = run.task.problem(_own_data(run), run.recipe, model)
+    images = _batch_size(model, None)
+    if isinstance(problem, PictureProblem):
+        problem = dataclasses.replace(problem, whole=whole_of(model, run.recipe))
+        images = 1
+    targets = run.task.targets(problem, model.output_shape[-1])
+    size, scale = model.input_shape[1:3], run.recipe.evaluation_scale
+    yield from problem.evaluation(part, min(images, 64), size, targets, scale)
+
+
 def _refuse_other_images(run: Run, network: keras.Model, data: Data) -> None:
     """Refuse images that are not what the network was trained on."""
     if data.is_files:

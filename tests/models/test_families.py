@@ -253,7 +253,8 @@ def test_preprocessing_layers_come_first(name):
         ("lenet5", {"input_shape": (32, 32, 0)}, ["input_shape", "(32, 32, 0)"]),
         ("lenet5", {"input_shape": (32.5, 32, 1)}, ["whole numbers", "32.5"]),
         ("lenet5", {"input_shape": "321"}, ["input_shape", "'321'"]),
-        ("lenet5", {"weights": "imagenet"}, ["weights", "'imagenet'", "not there"]),
+        ("lenet5", {"weights": "imagenet"}, ["weights", "'imagenet'", "none of lenet5"]),
+        ("lenet5", {"weights": "nowhere"}, ["weights", "'nowhere'", "not there"]),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(name, options, words):

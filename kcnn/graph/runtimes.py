@@ -1,0 +1,100 @@
+"""Networks in the files of other runtimes: loaded and run as their users would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn.errors import InputError
+from kcnn.startup import keras, tf
+from kcnn.storage.load_model import load_model
+
+#: From images (B, H, W, C) float32 to the outputs of a network.
+Runs = Callable[[np.ndarray], np.ndarray]
+
+
+def loaded(path: Path, form: str) -> Runs:
+    """The network in a file, run by the runtime of its format on any number of images.
+
+    Args:
+        path: Of the file, or the folder of a SavedModel.
+        form: A name of `kcnn.graph.formats.FORMATS`.
+
+    Raises:
+        InputError: The runtime is not installed.
+    """
+    return _RUNTIMES[form](path)
+
+
+def needs(package: str) -> InputError:
+    """What is said where a runtime is missing."""
+    return InputError(
+        f"{package} is not installed, which this format needs: pip install 'kcnn[export]'."
+    )
+
+
+def _keras(path: Path) -> Runs:
+    model = load_model(path)
+    return lambda images: keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def _savedmodel(path: Path) -> Runs:
+    found = tf.saved_model.load(str(path))
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with_module: np.ndarray = found.serve(images).numpy()  # `found` owns the variables
+        return with_module
+
+    return run
+
+
+def _onnx(path: Path) -> Runs:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise needs("onnxruntime") from error
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: np.asarray(session.run(None, {name: images})[0])
+
+
+def _litert(path: Path) -> Runs:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise needs("ai-edge-litert") from error
+    interpreter = Interpreter(model_path=str(path))
+
+    def run(images: np.ndarray) -> np.ndarray:
+        first = interpreter.get_input_details()[0]
+        if tuple(first["shape"]) != images.shape:
+            interpreter.resize_tensor_input(first["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(first["index"], images)
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+
+    return run
+
+
+def _openvino(path: Path) -> Runs:
+    try:
+        import openvino
+    except ImportError as error:
+        raise needs("openvino") from error
+    # Without the hint it computes in bfloat16 where the processor has it.
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled: Any = openvino.Core().compile_model(str(path), "CPU", options)
+    return lambda images: np.asarray(compiled(images)[0])
+
+
+_RUNTIMES: dict[str, Callable[[Path], Runs]] = {
+    "keras": _keras,
+    "savedmodel": _savedmodel,
+    "onnx": _onnx,
+    "litert": _litert,
+    "openvino": _openvino,
+}

@@ -1,0 +1,253 @@
+"""Networks in other runtimes: loaded there in processes where kcnn cannot be imported."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import kcnn
+
+#: Loads a file by its own runtime alone, and runs batches of 1, 5 and 33 images.
+PROGRAM = """
+import sys
+sys.modules["kcnn"] = None
+import numpy as np
+form, path, work = sys.argv[1:]
+images = np.load(work + "/images.npy")
+if form == "onnx":
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    run = lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
+elif form == "litert":
+    from ai_edge_litert.interpreter import Interpreter
+    interpreter = Interpreter(model_path=path)
+    def run(x):
+        index = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(index, x.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(index, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+elif form == "openvino":
+    import openvino
+    hint = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(path, "CPU", hint)
+    run = lambda x: compiled(x)[0]
+elif form == "savedmodel":
+    import tensorflow as tf
+    loaded = tf.saved_model.load(path)
+    run = lambda x: loaded.serve(x).numpy()
+else:
+    import keras
+    loaded = keras.models.load_model(path)
+    run = lambda x: np.asarray(loaded(x))
+parts = [run(images[:1]), run(images[1:6]), run(images[6:])]
+np.save(work + "/outputs.npy", np.concatenate(parts))
+"""
+
+PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "litert": ("ai_edge_litert",),
+            "openvino": ("openvino",), "savedmodel": (), "keras": ()}  # fmt: skip
+ENDINGS = {"onnx": "net.onnx", "litert": "net.tflite", "openvino": "net.xml",
+           "savedmodel": "net", "keras": "net.keras"}  # fmt: skip
+
+#: One of each family, narrow.
+NETWORKS = {
+    "mlp": ("mlp", {"width": 16}),
+    "lenet5": ("lenet5", {}),
+    "lenet5_1998": ("lenet5_1998", {}),
+    "alexnet": ("alexnet", {"hidden": (32, 32), "classes": 7, "lrn": True, "groups": 2}),
+    "vgg11": ("vgg11", {"widths": (4, 6, 8, 8, 8), "hidden": (16,), "batchnorm": True,
+                        "input_shape": (64, 64, 3), "classes": 7}),
+    "resnet20": ("resnet20", {}),
+    "resnet50": ("resnet50", {"widths": (4, 6, 8, 8), "input_shape": (64, 64, 3), "classes": 7,
+                              "preprocessing": "torch"}),
+    "preact": ("resnet18", {"widths": (4, 6, 8, 8), "preact": True, "input_shape": (64, 64, 3),
+                            "classes": 7}),
+    "unet": ("unet", {"width": 4, "depth": 2, "input_shape": (None, None, 3), "classes": 3}),
+    "fcn": ("fcn", {"width": 8, "hidden": (16, 16), "input_shape": (64, 64, 3), "classes": 3}),
+}  # fmt: skip
+
+
+def need(form):
+    for package in PACKAGES[form]:
+        pytest.importorskip(package, reason=f"needs the extra `export`: {package}")
+
+
+def network(kind):
+    """With weights and statistics that are not trivial."""
+    name, options = NETWORKS[kind]
+    model = kcnn.build(name, **options)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            for weight, low, high in zip(layer.weights, (0.5, -0.3, -0.5, 0.5), (1.5, 0.3, 0.5, 2),
+                                         strict=True):  # fmt: skip
+                weight.assign(rng.uniform(low, high, weight.shape))
+    return model
+
+
+def images_for(model, count=39):
+    shape = tuple(side or 32 for side in model.input_shape[1:])
+    return np.random.default_rng(1).uniform(0, 255, (count, *shape)).astype("float32") / (
+        1 if "normalize" in [layer.name for layer in model.layers] else 255
+    )
+
+
+def outputs_elsewhere(form, path, images, work):
+    np.save(work / "images.npy", images)
+    done = subprocess.run([sys.executable, "-c", PROGRAM, form, str(path), str(work)],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return np.load(work / "outputs.npy")
+
+
+#: OpenVINO takes ten seconds to start.
+FEW = ("lenet5_1998", "alexnet", "resnet50", "unet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [(f, kind) for f in ENDINGS for kind in NETWORKS if f != "openvino" or kind in FEW],
+)
+def test_outputs_in_a_runtime_of_its_own(form, kind, tmp_path):
+    need(form)
+    model = network(kind)
+    images = images_for(model)
+    expected = model.predict(images, verbose=0)
+    found = kcnn.export(model, tmp_path / ENDINGS[form], format=form, images=images)
+    assert found.difference < 2e-5
+    assert (found.images, found.agreement, found.made_up) == (39, 1.0, False)
+    ours = outputs_elsewhere(form, found.path, images, tmp_path)
+    assert np.abs(ours - expected).max() / np.abs(expected).max() < 2e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "litert"])
+def test_float16(form, tmp_path):
+    need(form)
+    model = network("resnet20")
+    images = images_for(model)
+    full = kcnn.export(model, tmp_path / ENDINGS[form], images=images)
+    half = kcnn.export(model, tmp_path / f"half{full.path.suffix}", precision="float16",
+                       images=images)  # fmt: skip
+    assert half.difference < 2e-2
+    assert 0.4 < half.size / full.size < 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "litert"])
+def test_int8(form, tmp_path):
+    need(form)
+    model = network("resnet20")
+    images = images_for(model)
+    full = kcnn.export(model, tmp_path / ENDINGS[form], images=images)
+    small = kcnn.export(model, tmp_path / f"small{full.path.suffix}", precision="int8",
+                        images=images)  # fmt: skip
+    assert small.size < 0.5 * full.size
+    assert 1e-4 < small.difference < 0.5  # it is another arithmetic, and the same network
+
+
+def test_keras_file_needs_nothing(tmp_path):
+    model = network("lenet5")
+    found = kcnn.export(model, tmp_path / "net.keras")
+    assert (found.form, found.made_up, found.images) == ("keras", True, 33)
+    assert found.difference < 1e-5
+    loaded = keras.models.load_model(found.path)
+    images = images_for(model)
+    np.testing.assert_allclose(loaded(images), model(images), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_not_written(tmp_path, monkeypatch):
+    """A converter that changes a network is found out, and what was there stays."""
+    from kcnn.graph import formats
+
+    path = tmp_path / "net.keras"
+    kcnn.export(network("lenet5"), path)
+    before = path.read_bytes()
+
+    def wrong(model, path, *rest):
+        other = keras.models.clone_model(model)
+        other.save(path)
+
+    monkeypatch.setitem(formats._WRITERS, "keras", wrong)
+    with pytest.raises(kcnn.InputError, match="differs from the model"):
+        kcnn.export(network("lenet5"), path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["net.keras"]
+
+
+@pytest.mark.parametrize(("path", "options", "said"), [
+    ("net.onnx", {"format": "tflite"}, "format is keras, savedmodel"),
+    ("net.pb", {}, r"ending .* says no format: \.keras keras"),
+    ("net.bin", {"format": "onnx"}, r"ends in \.onnx"),
+    ("net.keras", {"precision": "float16"}, "kcnn writes keras in float32"),
+    ("net.tflite", {"precision": "int8"}, "int8 chooses its scales by real images"),
+    ("net.keras", {"images": np.zeros((3, 3))}, r"images are \(N, H, W, C\)"),
+])  # fmt: skip
+def test_what_cannot_be_done(path, options, said, tmp_path):
+    with pytest.raises(kcnn.InputError, match=said):
+        kcnn.export(network("lenet5"), tmp_path / path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_others_stays(tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "letter.txt").write_text("mine")
+    with pytest.raises(kcnn.InputError, match="is a folder, and no SavedModel"):
+        kcnn.export(network("mlp"), tmp_path / "net", format="savedmodel")
+    assert (tmp_path / "net" / "letter.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "litert", "savedmodel"])
+def test_a_run_by_the_command_line(form, digits_run, tmp_path, capsys):
+    from kcnn.cli.main import main
+
+    need(form)
+    path = tmp_path / ENDINGS[form]
+    assert main(["export", str(digits_run.directory), "--format", form, "--out", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "64 images of the run" in said
+    assert "100.00%" in said
+    test = kcnn.load_data("digits").test
+    images = test.array.astype("float32")
+    right = outputs_elsewhere(form, path, images, tmp_path).argmax(axis=1) == test.labels
+    assert right.mean() == pytest.approx(digits_run.result["test_accuracy"], abs=1e-3)
+    if form == "onnx":
+        import onnx
+
+        notes = {p.key: json.loads(p.value) for p in onnx.load(path).metadata_props}
+        assert notes["class_names"] == list(digits_run.class_names)
+    if form == "savedmodel":
+        notes = json.loads((path / "assets.extra" / "kcnn.json").read_text())
+        assert notes["task"] == "classification"
+
+
+@pytest.mark.slow
+def test_int8_of_a_run_is_accepted_by_its_accuracy(digits_run, tmp_path, capsys, monkeypatch):
+    from kcnn.cli.main import main
+    from kcnn.runs import exporting
+
+    need("litert")
+    path = tmp_path / "net.tflite"
+    command = ["export", str(digits_run.directory), "--format", "litert", "--precision", "int8",
+               "--out", str(path)]  # fmt: skip
+    assert main(command) == 0
+    assert "in float32" in capsys.readouterr().out
+    monkeypatch.setattr(exporting, "_MAY_COST", -1.0)
+    assert main(command) == 2
+    assert "it is not kept" in capsys.readouterr().err
+    assert not path.exists()
+    assert main([*command, "--accept"]) == 0
+    assert path.exists()
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(kcnn.InputError, match=r"pip install 'kcnn\[export\]'"):
+        kcnn.export(network("mlp"), tmp_path / "net.onnx")
