@@ -12,7 +12,7 @@ import numpy as np
 
 from kcnn.errors import InputError
 from kcnn.graph.folding import fold_batchnorm
-from kcnn.graph.formats import FORMATS, write
+from kcnn.graph.formats import FORMATS, quiet, write
 from kcnn.graph.runtimes import Runs, loaded
 from kcnn.graph.walk import leaves
 from kcnn.startup import keras
@@ -83,8 +83,9 @@ def export(
     try:
         given = batches if calibration is None else [np.asarray(b, np.float32) for b in calibration]
         write(plain, made, form, precision, given, dict(metadata or {}))
-        run = loaded(made, form)
-        found = [run(batch) for batch in batches]
+        with quiet():
+            run = loaded(made, form)
+            found = [run(batch) for batch in batches]
         difference, agreement = _compared(expected, found)
         if not difference <= _LIMITS.get(precision, np.inf):
             raise InputError(
@@ -93,12 +94,15 @@ def export(
                 f"The converter and this network do not go together; take another format."
             )
         _put(made, path, form)
+        with quiet():
+            run = loaded(path, form)
+            run(batches[0])  # what a runtime says, it says when it first runs
     except BaseException:
         _remove(made)
         raise
     return Exported(
         path, form, precision, _size(path), sum(map(len, batches)), images is None,
-        difference, agreement, loaded(path, form),
+        difference, agreement, run,
     )  # fmt: skip
 
 

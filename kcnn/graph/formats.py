@@ -67,7 +67,7 @@ def write(
         InputError: The converter is not installed, or cannot convert the network.
     """
     try:
-        with _quiet():
+        with quiet():
             _WRITERS[form](model, path, precision, calibration, notes)
     except InputError:
         raise
@@ -176,8 +176,8 @@ def _openvino(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what converters write on their way from the terminal, C++'s lines among them."""
+def quiet() -> Iterator[None]:
+    """Keep what converters and runtimes write from the terminal, C++'s lines among them."""
     level = logging.root.manager.disable
     sys.stdout.flush()
     sys.stderr.flush()
