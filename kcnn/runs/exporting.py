@@ -68,6 +68,12 @@ def export_run(
     path = out or run.directory / f"{name}{suffix}"
     images, calibration = _images(run, precision, console)
     network = run.network
+    if run.task.name == "detection":
+        console.print(
+            "The file gives the network's outputs for each point (see kcnn/tasks/fcos.py); decoding "
+            "and non-maximum suppression are not in it.",
+            style="yellow",
+        )
     found = export(
         network, path, format=form, precision=precision, images=images, calibration=calibration,
         metadata=_metadata(run),
