@@ -70,8 +70,8 @@ def export_run(
     network = run.network
     if run.task.name == "detection":
         console.print(
-            "The file gives the network's outputs for each point (kcnn/tasks/fcos.py); decoding and "
-            "non-maximum suppression are not in it.",
+            "The file gives the network's outputs for each point (kcnn/tasks/fcos.py): decoding "
+            "and non-maximum suppression are not in it.",
             style="yellow",
         )
     found = export(
