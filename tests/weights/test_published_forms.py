@@ -354,3 +354,23 @@ def test_networks_without_a_counterpart(tmp_path):
         kcnn.build("resnet18", weights=path, preact=True)
     with pytest.raises(kcnn.InputError, match="'torch', 'caffe', 'tf'"):
         kcnn.build("resnet18", preprocessing="pytorch")
+
+
+def test_the_epsilon_of_keras_files(tmp_path):
+    """Where a variance is next to nothing, 1.001e-5 for 1e-5 is one part in two thousand."""
+    shape = (64, 64, 3)
+    net, path = keras_file("ResNet50", tmp_path / "net.h5", shape, include_top=False)
+    theirs = net.get_layer("conv1_bn")
+    theirs.moving_variance.assign(np.linspace(0, 1e-7, 64))
+    write_h5(net, path, nested=False)
+    model = kcnn.build("resnet50", weights=path, include_top=False, input_shape=shape,
+                       stride_in="1x1", stem="imagenet")  # fmt: skip
+    ours = model.get_layer("conv1_bn")
+    x = np.random.default_rng(0).normal(0, 0.01, (2, 4, 4, 64)).astype("float32")
+    # The convolution's bias, which is in the mean here.
+    shifted = x + net.get_layer("conv1_conv").bias.numpy()
+    np.testing.assert_allclose(
+        ours(x, training=False), theirs(shifted, training=False), rtol=1e-4, atol=2e-4
+    )
+    ways = ours.moving_variance.numpy() + ours.epsilon, theirs.moving_variance.numpy() + 1.001e-5
+    np.testing.assert_allclose(*ways, rtol=1e-6)
