@@ -204,11 +204,10 @@ def _beginning(recipe: ResolvedRecipe) -> list[str]:
     parts = []
     if recipe.weights:
         parts.append(f"weights of {recipe.weights}")
-    if recipe.backbone_weights:
-        parts.append(f"backbone of {recipe.backbone_weights}")
     if recipe.freeze or recipe.until:
         until = "" if recipe.unfreeze_at is None else f" for {recipe.unfreeze_at:.0%} of the epochs"
-        parts.append(f"frozen up to {recipe.until or 'the last feature map'}{until}")
+        what = f"all up to {recipe.until}" if recipe.until else "backbone"
+        parts.append(f"{what} frozen{until}")
     if recipe.backbone_rate is not None:
         parts.append(f"{recipe.backbone_rate:g} of the rate in the backbone")
     return parts
