@@ -113,7 +113,9 @@ def test_a_part_is_frozen(stage, file, tmp_path):
 
 
 @pytest.mark.parametrize("fields", [
-    {"freeze": "backbone"}, {"until": "conv3"}, {"until": "conv3", "backbone_rate": 0.01},
+    {"freeze": "backbone"},
+    pytest.param({"until": "conv3"}, marks=pytest.mark.slow),
+    pytest.param({"until": "conv3", "backbone_rate": 0.01}, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_features_of_frozen_layers_are_computed_once(fields, file, tmp_path, capsys):
     """The figures are those of a training that computes them anew, as callbacks make it do."""
