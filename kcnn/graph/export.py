@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def export(
     images: Sequence[np.ndarray] | np.ndarray | None = None,
     calibration: Sequence[np.ndarray] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    check: Callable[[Runs], object] | None = None,
 ) -> Exported:
     """Write a model for another runtime, load it there, and compare.
 
@@ -62,6 +63,8 @@ def export(
             None makes some up.
         calibration: Batches of images by which int8 chooses its scales; None is `images`.
         metadata: Class names and the like; goes into the file where the format has a place.
+        check: Is called with the new file, run by its runtime, before that takes its place; what it
+            raises refuses the file.
 
     Returns:
         What was written, and how far it is from the model.
@@ -93,6 +96,8 @@ def export(
                 f"of its largest output, on {sum(map(len, batches))} images: it is not written. "
                 f"The converter and this network do not go together; take another format."
             )
+        if check is not None:
+            check(run)
         _put(made, path, form)
         with quiet():
             run = loaded(path, form)

@@ -14,6 +14,7 @@ from rich.table import Table
 from kcnn.errors import InputError
 from kcnn.graph.export import Exported, export
 from kcnn.graph.formats import FORMATS
+from kcnn.graph.outputs import gives_logits
 from kcnn.graph.runtimes import Runs
 from kcnn.runs.directory import Run, versions
 from kcnn.runs.inference import split_batches
@@ -74,22 +75,23 @@ def export_run(
             "and non-maximum suppression are not in it.",
             style="yellow",
         )
+    accuracy: list[float] = []  # of int8, and of the network
+
+    def worth(runs: Runs) -> None:
+        before = _accuracy(run, lambda batch: np.asarray(network(batch, training=False)))
+        accuracy[:] = [_accuracy(run, runs), before]
+        if before - accuracy[0] > _MAY_COST and not accept:
+            raise InputError(
+                f"In int8 the network is right on {accuracy[0]:.2f} % of the validation images, in "
+                f"float32 on {before:.2f} %: it is not kept. --accept keeps it all the same; "
+                f"--precision float16 costs next to nothing."
+            )
+
     found = export(
         network, path, format=form, precision=precision, images=images, calibration=calibration,
-        metadata=_metadata(run),
+        metadata=_metadata(run), check=worth if precision == "int8" else None,
     )  # fmt: skip
-    if precision != "int8":
-        return Outcome(found)
-    before = _accuracy(run, lambda batch: np.asarray(network(batch, training=False)), network)
-    after = _accuracy(run, found.run, network)
-    if before - after > _MAY_COST and not accept:
-        path.unlink()
-        raise InputError(
-            f"In int8 the network is right on {after:.2f} % of the validation images, in float32 "
-            f"on {before:.2f} %: it is not kept. --accept keeps it all the same; --precision "
-            f"float16 costs next to nothing."
-        )
-    return Outcome(found, after, before)
+    return Outcome(found, *accuracy)
 
 
 def table(outcome: Outcome) -> Table:
@@ -153,14 +155,16 @@ def _taken(batches: Iterator[tuple[Any, Any]], count: int) -> list[np.ndarray]:
     return found
 
 
-def _accuracy(run: Run, runs: Runs, network: Any) -> float:
+def _accuracy(run: Run, runs: Runs) -> float:
     """Per cent of the validation images that are right."""
+    logits = getattr(run.task, "logits", None)
+    middle = 0.0 if (gives_logits(run.network) if logits is None else logits) else 0.5
     right = total = 0
     for images, truth in split_batches(run, "validation"):
         outputs = runs(np.asarray(images, np.float32))
         labels = np.asarray(truth)
         if outputs.shape[-1] == 1:
-            found = (outputs[..., 0] > 0.5).astype(np.int64)
+            found = (outputs[..., 0] > middle).astype(np.int64)
             labels = labels.reshape(-1)
         else:
             found = outputs.argmax(axis=-1)

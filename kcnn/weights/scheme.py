@@ -98,6 +98,12 @@ def scheme_of(
         )
     layers = [layer for layer in leaves(model) if layer.weights and layer.name not in keep]
     known = places(layers)
+    if family == "resnet" and not any(layer.name.endswith("_add") for layer in leaves(model)):
+        # Of the same shapes, where shortcuts have no weights.
+        raise InputError(
+            f"These are weights of a residual network; this {model.name} has no shortcuts. Leave "
+            f"residual=False out."
+        )
     if strangers := [layer.name for layer in layers if layer.name not in known]:
         raise InputError(
             f"{library} has no network with the layers {', '.join(strangers[:4])} of this "

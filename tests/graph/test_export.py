@@ -239,10 +239,13 @@ def test_int8_of_a_run_is_accepted_by_its_accuracy(digits_run, tmp_path, capsys,
                "--out", str(path)]  # fmt: skip
     assert main(command) == 0
     assert "in float32" in capsys.readouterr().out
-    monkeypatch.setattr(exporting, "_MAY_COST", -1.0)
+    before = path.read_bytes()
+    monkeypatch.setattr(exporting, "_MAY_COST", -200.0)
     assert main(command) == 2
     assert "it is not kept" in capsys.readouterr().err
-    assert not path.exists()
+    assert path.read_bytes() == before  # one that was accepted stays
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    path.unlink()
     assert main([*command, "--accept"]) == 0
     assert path.exists()
 

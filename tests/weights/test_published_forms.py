@@ -362,6 +362,10 @@ def test_networks_without_a_counterpart(tmp_path):
         kcnn.build("lenet5", weights=path)
     with pytest.raises(kcnn.InputError, match="no network with the layers"):
         kcnn.build("resnet18", weights=path, preact=True)
+    plain = published.ResNet((3, 3, 3), (16, 32, 64), 10, cifar=True)
+    published.save(plain, tmp_path / "cifar.safetensors")  # of the same shapes
+    with pytest.raises(kcnn.InputError, match="has no shortcuts"):
+        kcnn.build("resnet20", weights=tmp_path / "cifar.safetensors", residual=False)
     with pytest.raises(kcnn.InputError, match="'torch', 'caffe', 'tf'"):
         kcnn.build("resnet18", preprocessing="pytorch")
 

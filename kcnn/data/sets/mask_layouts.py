@@ -41,6 +41,11 @@ class Layout:
 
 
 def layout_of(root: Path) -> Layout | None:
+    """Which pictures and masks a folder pairs, by the names in it; None where it is none of these.
+
+    Raises:
+        InputError: It has the folders of a layout, and not what belongs into them.
+    """
     folders = _folders(root)
     inner = [name for name in folders if name.lower().startswith("voc")]
     if "JPEGImages" not in folders and len(inner) == 1:
@@ -170,6 +175,11 @@ def _listed(root: Path, images: str, masks: str, lists: str, names: Sequence[str
 
 
 def lines_of(path: Path) -> list[str]:
+    """The lines of a list of names, in UTF-8, without what is blank around them.
+
+    Raises:
+        InputError: It is no text, or larger than such a list is.
+    """
     with open_regular(path) as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
