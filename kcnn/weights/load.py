@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,6 +15,7 @@ from kcnn.storage.files import open_regular
 from kcnn.storage.keras_file import check_weights
 from kcnn.weights.arrays import is_foreign, read_arrays, refuse_pickle
 from kcnn.weights.place import place
+from kcnn.weights.preprocessing import of_model
 from kcnn.weights.transfer import classifier, transfer
 
 _HEAD = "predictions"
@@ -97,6 +98,14 @@ def _load_by_name(
     model: keras.Model, path: Path, keep: Collection[str], new_head: bool
 ) -> list[str]:
     saved, notes = classifier(path), list[str]()
+    inside = of_model(saved)
+    if inside is not None and not keep:
+        # Weights alone: what they were trained on has to be said, or figures are wrong in silence.
+        notes.append(
+            f"images are normalised in {str(path)!r} and not in this network: mean "
+            f"{_numbers(inside.mean)}, deviation {_numbers(inside.deviation)}; "
+            f"kcnn.load_run(RUN).backbone() has it inside"
+        )
     if new_head and (classes := _other_classes(saved, model)):
         keep = [*keep, _HEAD]
         notes.append(f"{_HEAD} is new: {model.output_shape[-1]} classes, in the file {classes}")
@@ -115,6 +124,10 @@ def _load_by_name(
             f"what fits, and says what did not."
         )
     return notes
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _other_classes(saved: keras.Model, model: keras.Model) -> int | None:

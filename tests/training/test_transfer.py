@@ -224,6 +224,22 @@ def test_a_model_of_ones_own(tmp_path):
 
 
 @pytest.mark.slow
+def test_streams_begin_with_weights_too(file, tmp_path):
+    """Their features are computed at each step: batches may be other ones each time."""
+    import tensorflow as tf
+
+    parts = {
+        part: tf.data.Dataset.from_tensor_slices(data()[part]).batch(12)
+        for part in ("train", "validation")
+    }
+    recipe = kcnn.Recipe(logs=str(tmp_path), weights=str(file[0]), preprocessing="torch",
+                         freeze="backbone", epochs=1, **RESNET)  # fmt: skip
+    run = kcnn.train(recipe, data=parts, verbose=False)
+    np.testing.assert_array_equal(kernel(run.network), file[1]["conv1.weight"])
+    assert np.abs(run.network.get_layer("predictions").bias.numpy()).max() > 0
+
+
+@pytest.mark.slow
 def test_the_backbone_of_a_unet(tmp_path):
     """Weights of another library go into a backbone by its names, with their normalisation."""
     arrays = arrays_of((4, 8, 16), blocks=3)

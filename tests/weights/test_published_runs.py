@@ -41,6 +41,17 @@ def test_a_photograph_by_a_networks_name(tmp_path, monkeypatch, capsys):
     assert said.count("class ") == 5
 
 
+def test_a_normalisation_that_is_left_out_is_said(digits_run, capsys):
+    """`weights=RUN` takes weights alone."""
+    options = {"weights": digits_run.directory, "input_shape": (32, 32, 1), "include_top": False}
+    kcnn.build("lenet5", **options)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "and not in this network: mean" in said
+    layers = [keras.layers.Rescaling(1 / 16)]
+    kcnn.build("lenet5", preprocessing=layers, **options)
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "said"), [
     ("unet", "unet is for segmentation"), ("lenet5", "none of lenet5"), ("nothing", "no run dir"),
 ])  # fmt: skip
