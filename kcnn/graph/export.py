@@ -79,17 +79,13 @@ def export(
     _check(form, precision, images is None)
     batches = _made_up(model) if images is None else _batches(images)
     plain = _plain(model)
-    expected = [keras.ops.convert_to_numpy(plain(batch, training=False)) for batch in batches]
+    given = batches if calibration is None else [np.asarray(b, np.float32) for b in calibration]
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".new-{path.name}")
     _remove(made)
     try:
-        given = batches if calibration is None else [np.asarray(b, np.float32) for b in calibration]
         write(plain, made, form, precision, given, dict(metadata or {}))
-        with quiet():
-            run = loaded(made, form)
-            found = [run(batch) for batch in batches]
-        difference, agreement = _compared(expected, found)
+        difference, agreement, run = _in_its_runtime(plain, made, form, batches)
         if not difference <= _LIMITS.get(precision, np.inf):
             raise InputError(
                 f"{model.name} as {form} in {precision} differs from the model by {difference:.2g} "
@@ -99,16 +95,27 @@ def export(
         if check is not None:
             check(run)
         _put(made, path, form)
-        with quiet():
-            run = loaded(path, form)
-            run(batches[0])  # what a runtime says, it says when it first runs
     except BaseException:
         _remove(made)
         raise
+    with quiet():
+        run = loaded(path, form)
+        run(batches[0])  # what a runtime says, it says when it first runs
     return Exported(
         path, form, precision, _size(path), sum(map(len, batches)), images is None,
         difference, agreement, run,
     )  # fmt: skip
+
+
+def _in_its_runtime(
+    model: keras.Model, path: Path, form: str, batches: Sequence[np.ndarray]
+) -> tuple[float, float, Runs]:
+    """How far a file is from the model, how often the class is the same, and what runs it."""
+    expected = [keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches]
+    with quiet():
+        run = loaded(path, form)
+        found = [run(batch) for batch in batches]
+    return *_compared(expected, found), run
 
 
 def _form_of(path: Path, said: str | None) -> str:
