@@ -99,7 +99,9 @@ def test_without_freezing_all_is_trained(file, tmp_path):
     assert (statistics(run.network, "conv1_bn")[0] != arrays["bn1.running_mean"]).all()
 
 
-@pytest.mark.parametrize("stage", ["conv3", "block3", "conv3_1_2_bn"])
+@pytest.mark.parametrize("stage", [
+    "conv3", *(pytest.param(s, marks=pytest.mark.slow) for s in ("block3", "conv3_1_2_bn")),
+])  # fmt: skip
 def test_a_part_is_frozen(stage, file, tmp_path):
     path, arrays = file
     run = train(tmp_path, weights=str(path), preprocessing="torch", until=stage)
@@ -158,6 +160,7 @@ def test_unfreezing(file, tmp_path):
     assert same == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_frozen_batchnorm_computes_with_its_statistics(file, tmp_path):
     """With a rate of next to nothing, the loss of a training is that of an evaluation."""
     path, _ = file
@@ -192,6 +195,7 @@ def test_the_backbones_rate(tmp_path):
         assert np.abs(way).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_begins_another(file, tmp_path):
     first = train(tmp_path, epochs=1)
     run = train(tmp_path, classes=4, weights=str(first.directory), freeze="backbone")

@@ -16,6 +16,9 @@ from kcnn.weights.preprocessing import NAMED
 torch = pytest.importorskip("torch", reason="needs PyTorch: make EXTRAS=dev,oracle setup")
 from oracles import published  # noqa: E402
 
+#: Seconds each, and there are many: what everybody runs is to be short.
+pytestmark = pytest.mark.slow
+
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
 DEVIATION = np.array([0.229, 0.224, 0.225], "float32")
 
@@ -61,8 +64,7 @@ def saved(kind, path, size=96, images=None):
     return net, name, {"input_shape": (size, size, 3), "classes": 7} | options
 
 
-SLOW = [pytest.param(k, marks=pytest.mark.slow) for k in ("resnet34", "resnet50", "alexnet_owt")]
-KINDS = ["resnet18", "vgg16", "vgg16_bn", *SLOW]
+KINDS = ["resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn", "alexnet_owt"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,7 +82,6 @@ def test_logits_are_pytorchs(kind, tmp_path, capsys):
     assert ("biases of 13 convolutions" in said) == (kind == "vgg16_bn")
 
 
-@pytest.mark.slow
 def test_kept_biases(tmp_path, capsys):
     net, name, options = saved("vgg16_bn", tmp_path)
     model = kcnn.build(name, weights=tmp_path / "vgg16_bn.safetensors", conv_bias=True,
@@ -103,7 +104,6 @@ def test_shortcuts_that_pad_both_sides(depth, tmp_path, capsys):
     assert "both sides" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "right"), [(20, 1822), (32, 1848)])
 def test_real_cifar_networks(depth, right, real_data):
     """As many as PyTorch has right, of raw bytes."""
@@ -115,7 +115,6 @@ def test_real_cifar_networks(depth, right, real_data):
     assert (found == labels).sum() == right
 
 
-@pytest.mark.slow
 def test_real_vgg19(real_data):
     path = real_data / "vgg19_imagenet_notop.npz"
     shape = (64, 96, 3)
@@ -171,7 +170,6 @@ def write_h5(model, path, nested):
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "ours", "options", "how"),
     [
@@ -198,7 +196,6 @@ def test_keras_applications(theirs, ours, options, how, top, tmp_path):
     assert relative(model.predict(images, verbose=0), expected) < 1e-4
 
 
-@pytest.mark.slow
 def test_the_stride_of_bottlenecks(tmp_path):
     saved("resnet50", tmp_path)
     options = {"widths": (8, 12, 16, 24), "classes": 7, "input_shape": (96, 96, 3)}
@@ -226,7 +223,6 @@ def test_preprocessing_is_keras(how):
     np.testing.assert_allclose(layer(images), expected, atol=2e-4)
 
 
-@pytest.mark.slow
 def test_another_number_of_classes(tmp_path, capsys):
     net, name, options = saved("resnet18", tmp_path)
     path, images = tmp_path / "resnet18.safetensors", normalised(photographs(96))
@@ -239,7 +235,6 @@ def test_another_number_of_classes(tmp_path, capsys):
         kcnn.build(name, weights=path, **{k: v for k, v in options.items() if k != "classes"})
 
 
-@pytest.mark.slow
 def test_grey_images(tmp_path, capsys):
     """A grey picture is what three equal channels are, to a network without normalisation."""
     net, name, options = saved("resnet18", tmp_path)
@@ -251,7 +246,6 @@ def test_grey_images(tmp_path, capsys):
     assert relative(model.predict(grey, verbose=0), expected) < 1e-4
 
 
-@pytest.mark.slow
 def test_other_sizes(tmp_path):
     net, name, options = saved("resnet18", tmp_path)
     images = normalised(photographs(128))
@@ -265,7 +259,6 @@ def test_other_sizes(tmp_path):
     assert "classifier.0.weight (20, 108) there" in str(refused.value)
 
 
-@pytest.mark.slow
 def test_a_backbone_leaves_the_top(tmp_path):
     net, name, options = saved("resnet18", tmp_path)
     model = kcnn.build(name, weights=tmp_path / "resnet18.safetensors", include_top=False,
@@ -370,7 +363,6 @@ def test_networks_without_a_counterpart(tmp_path):
         kcnn.build("resnet18", preprocessing="pytorch")
 
 
-@pytest.mark.slow
 def test_the_epsilon_of_keras_files(tmp_path):
     """Where a variance is next to nothing, 1.001e-5 for 1e-5 is one part in two thousand."""
     shape = (64, 64, 3)
