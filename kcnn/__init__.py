@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from kcnn import callbacks as callbacks
+    from kcnn import interpret as interpret
     from kcnn import tuning as tuning
     from kcnn import weights as weights
     from kcnn.data import Data as Data
@@ -43,6 +44,7 @@ _HOME = {
     "fold_batchnorm": "kcnn.graph.folding",
     "freeze": "kcnn.graph.stages",
     "from_arrays": "kcnn.data",
+    "interpret": "kcnn.interpret",
     "list_models": "kcnn.models.registry",
     "load_data": "kcnn.data",
     "load_run": "kcnn.runs.directory",
@@ -71,7 +73,7 @@ if not TYPE_CHECKING:  # which would take any name
         if name not in _HOME:
             raise AttributeError(f"module 'kcnn' has no attribute {name!r}{_HINTS.get(name, '')}")
         home = importlib.import_module(_HOME[name])
-        value = home if name in ("callbacks", "tuning", "weights") else getattr(home, name)
+        value = home if _HOME[name] == f"kcnn.{name}" else getattr(home, name)
         globals()[name] = value
         return value
 

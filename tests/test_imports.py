@@ -27,6 +27,7 @@ FLOORS = (
     ("data.batches",),
     ("weights",),
     ("models", "loading", "recalibration"),
+    ("interpret", "draw"),
     ("callbacks.checkpoint", "callbacks.averaging"),
     ("callbacks.records",),
     ("tasks",),
@@ -39,11 +40,14 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Packages' faces hand names on, lazily or from the rooms below them; they are no rooms.
-FACES = {ROOT / "__init__.py", *(ROOT / p / "__init__.py" for p in ("callbacks", "data", "tuning"))}
+FACES = {
+    ROOT / "__init__.py",
+    *(ROOT / p / "__init__.py" for p in ("callbacks", "data", "interpret", "tuning")),
+}
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path not in FACES]
 
 #: What claims to be pure Keras, and so runs on its other backends.
-PURE = ("errors", "recipes", "figures", "graph", "weights", "models", "callbacks")
+PURE = ("errors", "recipes", "figures", "graph", "weights", "models", "interpret", "callbacks")
 #: TensorFlow's fast way, taken where it is the backend, and what only TensorFlow can write.
 ON_TENSORFLOW = {
     "kcnn.graph.forward": "traces the folded copy, where it is the backend",

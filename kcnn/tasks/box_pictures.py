@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kcnn.data.sets.decoding import decode
+from kcnn.draw import pictures as draw
 from kcnn.storage import files
-from kcnn.tasks import draw, show
+from kcnn.tasks import show
 from kcnn.tasks.average_precision import RECALLS, AveragePrecision
 from kcnn.tasks.fcos import Detections
 from kcnn.terminal import printable

@@ -27,13 +27,14 @@ from kcnn.data.sets.forms import parts_of
 from kcnn.data.sets.mask_arrays import from_masks
 from kcnn.data.sets.masks import IGNORED
 from kcnn.data.sets.preflight import preflight
+from kcnn.draw import pictures as draw
 from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress, refuse_not_finite
 from kcnn.graph.outputs import gives_logits, meaning
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
-from kcnn.tasks import draw, pixels, show
+from kcnn.tasks import pixels, show
 from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
 from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import Problem

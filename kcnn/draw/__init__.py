@@ -1,0 +1,1 @@
+"""Figures as PNG, made of arrays: nothing here knows a network or a run."""
