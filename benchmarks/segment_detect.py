@@ -3,7 +3,7 @@
 Figures on validation, and the CPU seconds of the whole process: imports, tracing, checking of the
 data, validation behind every epoch and the pictures at the end are in them. From scratch, but for
 the rows whose backbone begins with a classifier of `imagenette_small`, trained before with the same
-seed; its seconds are not in them. Beside the detector are torchvision's, from scratch, for as many
+seed, or with weights of others; seconds of those are not in them. Beside the detector are torchvision's, from scratch, for as many
 CPU seconds. Needs KCNN_DATA with `camvid`, `pets`, `bccd` and `imagenette_small`, faster-coco-eval,
 and for the peers torchvision (extra `bench`). About an hour on two cores for three seeds of all.
 Where data have a test split, it is read by each run's own report.
@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.machine import idle, report, saved, spread
@@ -27,6 +28,19 @@ _PETS = _UNET | {
     "data": "pets", "longest_side": 128, "image_size": [128, 128], "epochs": 40,
     "options": {"width": 16}, "learning_rate": 0.003,
 }  # fmt: skip
+#: On ResNet-20, which has weights of CIFAR-10; few epochs, where a beginning counts.
+_RESNET20 = {"model": "unet", "backbone": "resnet20", "options": {"width": 16}, "epochs": 8}
+_CAMVID20 = _RESNET20 | {
+    "data": "camvid", "ignore": [11], "batch_size": 4, "learning_rate": 0.002, "scale": 1.25,
+    "image_size": [160, 224],
+}  # fmt: skip
+_PETS20 = _RESNET20 | {
+    "data": "pets", "ignore": [3], "longest_side": 128, "image_size": [128, 128],
+    "learning_rate": 0.003,
+}  # fmt: skip
+#: Files below KCNN_DATA, and how pictures went into the networks that they are of.
+_CIFAR = {"backbone_weights": "weights/cifar10_resnet20.safetensors", "preprocessing": "torch"}
+_VGG19 = {"backbone_weights": "vgg19_imagenet_notop.npz", "preprocessing": "caffe"}
 #: The recipes, chosen on validation.
 TRAININGS: dict[str, dict[str, Any]] = {
     "camvid": _UNET | {
@@ -39,6 +53,13 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "pets, from imagenette": _PETS | {"ignore": [3]},
     "pets, three classes": _PETS,
     "pets, three classes, from imagenette": _PETS,
+    "camvid, ResNet-20": _CAMVID20,
+    "camvid, ResNet-20, from CIFAR-10": _CAMVID20 | _CIFAR,
+    "pets, ResNet-20": _PETS20,
+    "pets, ResNet-20, from CIFAR-10": _PETS20 | _CIFAR,
+    "pets, frozen VGG-19": _PETS20 | _VGG19 | {
+        "backbone": "vgg19", "freeze": "backbone", "epochs": 4,
+    },
     "bccd": {
         "model": "fcos", "data": "bccd", "epochs": 15, "learning_rate": 0.003, "scale": 1.25,
         "options": {"width": 16, "channels": 32, "depth": 2, "strides": [4, 8, 16]},
@@ -74,6 +95,9 @@ def training(name: str, seed: int, **more: Any) -> dict[str, Any]:
                 own = _CLASSIFIER | {"seed": seed, "logs": logs, "name": "classifier"}
                 subprocess.run(_command(own), check=True, stdout=subprocess.PIPE)
                 recipe["backbone_weights"] = f"{logs}/classifier"
+            elif "backbone_weights" in recipe:
+                file = Path(os.environ["KCNN_DATA"]) / recipe["backbone_weights"]
+                recipe["backbone_weights"] = str(file)
             command = _command(recipe)
         busy = idle(patience=60.0)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

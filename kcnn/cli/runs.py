@@ -15,7 +15,7 @@ class Evaluate(Command):
     """Evaluate a run on the test split, of its own data or of other data."""
 
     run_directory: Positional[Path]
-    """A folder below logs; or a network's name, for its published weights."""
+    """A folder below logs; a file of `kcnn export`; or a network's name, for published weights."""
     data: str | None = None
     """Other data than the run's own: a name, a .npz file or a folder."""
     batch_size: int | None = None
@@ -40,7 +40,7 @@ class Predict(Command):
     """Say what image files show; of pictures with masks or boxes, write them as files, too."""
 
     run_directory: Positional[Path]
-    """A folder below logs; or a network's name, for its published weights."""
+    """A folder below logs; a file of `kcnn export`; or a network's name, for published weights."""
     images: Positional[tuple[Path, ...]]
     """Image files (JPEG, PNG, BMP, GIF, WebP), and folders of them."""
     top: int | None = None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import InputError
+from kcnn.graph.notes import write as write_notes
 from kcnn.graph.runtimes import needs
 from kcnn.startup import keras, tf
 from kcnn.storage.refusals import brief
@@ -81,17 +82,16 @@ def write(
         ) from error
 
 
-def _keras(model: keras.Model, path: Path, *_: Any) -> None:
+def _keras(model: keras.Model, path: Path, _: str, __: Any, notes: Mapping[str, Any]) -> None:
     model.save(path)
+    write_notes(path, notes)
 
 
 def _savedmodel(
     model: keras.Model, path: Path, precision: str, _: Any, notes: Mapping[str, Any]
 ) -> None:
     model.export(path, format="tf_saved_model", verbose=False)
-    extra = path / "assets.extra"  # for what TensorFlow does not read
-    extra.mkdir(exist_ok=True)
-    (extra / "kcnn.json").write_text(json.dumps(notes, indent=1))
+    write_notes(path, notes)
 
 
 def _onnx(
@@ -146,7 +146,11 @@ def _quantised_onnx(source: Path, path: Path, calibration: Sequence[np.ndarray])
 
 
 def _litert(
-    model: keras.Model, path: Path, precision: str, calibration: Sequence[np.ndarray], _: Any
+    model: keras.Model,
+    path: Path,
+    precision: str,
+    calibration: Sequence[np.ndarray],
+    notes: Mapping[str, Any],
 ) -> None:
     with tempfile.TemporaryDirectory() as work:
         model.export(work, format="tf_saved_model", verbose=False)
@@ -160,6 +164,7 @@ def _litert(
             converter.representative_dataset = lambda: ([image] for image in images)
         content = converter.convert()
     path.write_bytes(content)
+    write_notes(path, notes)
 
 
 def _openvino(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,38 @@ def loaded(path: Path, form: str) -> Runs:
         InputError: The runtime is not installed.
     """
     return _RUNTIMES[form](path)
+
+
+def as_model(
+    runs: Runs, input_shape: Sequence[int | None], output_shape: Sequence[int | None], name: str
+) -> keras.Model:
+    """A model that has another runtime compute its outputs: to predict and evaluate with.
+
+    Args:
+        runs: What `loaded` gave.
+        input_shape: (H, W, C), None for any side.
+        output_shape: Of one image.
+        name: For messages.
+    """
+    inputs = keras.Input(tuple(input_shape), name="images")
+    return keras.Model(inputs, _InRuntime(runs, output_shape)(inputs), name=name)
+
+
+class _InRuntime(keras.layers.Layer):
+    def __init__(self, runs: Runs, shape: Sequence[int | None]) -> None:
+        super().__init__(trainable=False, name="runtime")
+        self._runs, self._shape = runs, tuple(shape)
+
+    def call(self, images: Any) -> Any:
+        images = tf.cast(images, tf.float32)
+        found = tf.numpy_function(self._run, [images], tf.float32)
+        return tf.ensure_shape(found, (None, *self._shape))
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self._runs(np.ascontiguousarray(images)), np.float32)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return (input_shape[0], *self._shape)
 
 
 def needs(package: str) -> InputError:

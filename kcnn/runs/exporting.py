@@ -16,10 +16,10 @@ from kcnn.graph.export import Exported, export
 from kcnn.graph.formats import FORMATS
 from kcnn.graph.outputs import gives_logits
 from kcnn.graph.runtimes import Runs
-from kcnn.runs.directory import Run, versions
+from kcnn.runs.directory import Run
+from kcnn.runs.exported import leaving_network, notes_of
 from kcnn.runs.inference import split_batches
 from kcnn.terminal import memory_text, styled
-from kcnn.weights.preprocessing import of_model
 
 #: Images that are compared, and by which int8 chooses its scales.
 _COMPARED, _CALIBRATED = 64, 128
@@ -68,13 +68,9 @@ def export_run(
     name = "model" if precision == "float32" and form != "keras" else f"model-{precision}"
     path = out or run.directory / f"{name}{suffix}"
     images, calibration = _images(run, precision, console)
-    network = run.network
-    if run.task.name == "detection":
-        console.print(
-            "The file gives the network's outputs for each point (kcnn/tasks/fcos.py): decoding "
-            "and non-maximum suppression are not in it.",
-            style="yellow",
-        )
+    network, compare = leaving_network(run), None
+    if hasattr(run.task, "leaving"):  # a task of one's own need not have it
+        network, compare = run.task.leaving(network, form)
     accuracy: list[float] = []  # of int8, and of the network
 
     def worth(runs: Runs) -> None:
@@ -89,7 +85,8 @@ def export_run(
 
     found = export(
         network, path, format=form, precision=precision, images=images, calibration=calibration,
-        metadata=_metadata(run), check=worth if precision == "int8" else None,
+        metadata=notes_of(run, network), check=worth if precision == "int8" else None,
+        compare=compare,
     )  # fmt: skip
     return Outcome(found, *accuracy)
 
@@ -109,20 +106,6 @@ def table(outcome: Outcome) -> Table:
     if outcome.accuracy is not None:
         rows.add_row("validation", f"{outcome.accuracy:.2f} %; in float32 {outcome.before:.2f} %")
     return rows
-
-
-def _metadata(run: Run) -> dict[str, Any]:
-    normalisation = of_model(run.network)
-    found = {
-        "class_names": list(run.class_names),
-        "images": "(N, H, W, C) float32, in the range of the training images; normalised inside",
-        "range": run.data.get("pixels", {}).get("range"),
-        "task": run.task.name,
-        "kcnn": versions()["kcnn"],
-    }
-    if normalisation is not None:
-        found |= {"mean": normalisation.mean, "deviation": normalisation.deviation}
-    return found
 
 
 def _images(

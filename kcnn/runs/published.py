@@ -11,6 +11,7 @@ from kcnn.recipes.defaults import resolve
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.trust import Trust
 from kcnn.runs.directory import Run, load_run
+from kcnn.runs.exported import exported_run, is_exported
 from kcnn.tasks.task import find
 from kcnn.weights.download import class_names
 
@@ -19,12 +20,14 @@ _IMAGES, _SCALE = 1_281_167, 256 / 224
 
 
 def run_of(name: str | Path, trust: Trust = None) -> Run:
-    """The run in a directory; or where there is none, a network with its published weights.
+    """The run in a directory, the network in a file, or one with its published weights.
 
     Raises:
-        InputError: It is neither; the weights are not there and cannot be had.
+        InputError: It is none of them; the weights are not there and cannot be had.
     """
     path = Path(name)
+    if is_exported(path):
+        return exported_run(path)
     if path.is_dir() or str(name) not in registry.list_models():
         return load_run(path, trust=trust)
     return published_run(str(name))

@@ -43,7 +43,9 @@ class _Data(BaseModel):
     pixels: _Pixels | None = None  # runs of before have none
 
 
-class _Recorded(BaseModel):
+class Recorded(BaseModel):
+    """Of `recipe.json`."""
+
     recipe: dict[str, Any]
     task: str | None = None  # as before
     outputs: str | None = None
@@ -68,7 +70,7 @@ def read_recorded(directory: Path) -> dict[str, Any]:
     """
     path = directory / "recipe.json"
     content = read_json(path)
-    schema.check(path, content, _Recorded)
+    schema.check(path, content, Recorded)
     return content
 
 

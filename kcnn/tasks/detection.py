@@ -31,6 +31,7 @@ from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import box_pictures, show
 from kcnn.tasks.average_precision import AveragePrecision, average_precision, need_evaluator
+from kcnn.tasks.decoding import compare, cut, detections, with_decoding
 from kcnn.tasks.fcos import Detections, FCOSLoss, decode
 from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
 from kcnn.tasks.pictures import PictureProblem
@@ -90,6 +91,8 @@ class BoxPrediction:
 @dataclass(frozen=True)
 class Detection:
     """`kcnn.tasks.task.Task`, for boxes."""
+
+    decoded: int | None = None  #: classes, of a network from a file that gives boxes already
 
     name = "detection"
     whole = True
@@ -203,6 +206,8 @@ class Detection:
         """Loss and average precision over the batches, in one pass."""
         count = int(batches.cardinality())
         shown = progress(batches, "evaluating", count, console)
+        if self.decoded is not None:
+            return _decoded_evaluation(forward(model, count), shown, self.decoded)
         return _evaluated(forward(model, count), model, shown, _numbered(model))
 
     def tables(self, details: Mapping[str, Any]) -> list[Table]:
@@ -224,13 +229,21 @@ class Detection:
         assert views is not None, "pictures go in whole"
         refuse_not_finite(model, outputs)
         sizes = np.array([view.scaled for view in views])
+        given = detections(outputs) if self.decoded is not None else decode(outputs, sizes)
         return [
             BoxPrediction(
                 path, view.source, in_file(found.boxes, view), found.scores, found.classes,
                 tuple(class_names),
             )
-            for path, view, found in zip(paths, views, decode(outputs, sizes), strict=True)
+            for path, view, found in zip(paths, views, given, strict=True)
         ]  # fmt: skip
+
+    def leaving(self, network: keras.Model, form: str) -> tuple[keras.Model, Any]:
+        """The network with its decoding inside, and how boxes are compared.
+
+        A `.keras` file stays as it is: it loads without kcnn, whose layer decodes.
+        """
+        return (network, None) if form == "keras" else (with_decoding(network), compare)
 
     def pictures(
         self, model: keras.Model, problem: Problem, part: str, evaluation: BoxEvaluation
@@ -292,6 +305,20 @@ def _evaluated(
         truths += list(rows[:, :-1])
     precision = average_precision(truths, found, class_names)
     return BoxEvaluation(len(found), total / len(found), precision, truths, found)
+
+
+def _decoded_evaluation(run: Any, batches: Any, classes: int) -> BoxEvaluation:
+    """Of a network that gives boxes: outputs, of which a loss is made, stay in the file."""
+    truths, found = list[np.ndarray](), list[Detections]()
+    for images, truth in batches:
+        rows = np.asarray(truth)
+        found += [
+            cut(one, row[-1, [3, 2]])
+            for one, row in zip(detections(run(images)), rows, strict=True)
+        ]
+        truths += list(rows[:, :-1])
+    precision = average_precision(truths, found, [str(k) for k in range(classes)])
+    return BoxEvaluation(len(found), np.nan, precision, truths, found)
 
 
 def _named(class_names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,9 @@ def print_evaluation(
     for figure in task.figures:
         value = figure.text(evaluation.figures[figure.name])
         parts += [f"test {figure.label} ", (value, "bold green"), ", "]
-    console.print(styled(*parts, f"loss {evaluation.loss:.4f}, {evaluation.images:,} images"))
+    # A file that gives boxes keeps what a loss is made of.
+    loss = "" if np.isnan(evaluation.loss) else f"loss {evaluation.loss:.4f}, "
+    console.print(styled(*parts, f"{loss}{evaluation.images:,} images"))
     for table in task.tables(evaluation.details(class_names)):
         console.print(table)
 
