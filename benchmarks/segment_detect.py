@@ -2,10 +2,11 @@
 
 Figures on validation, and the CPU seconds of the whole process: imports, tracing, checking of the
 data, validation behind every epoch and the pictures at the end are in them. From scratch, but for
-the rows whose backbone begins with a classifier of `imagenette_small`, trained before with the same
-seed, or with weights of others; seconds of those are not in them. Beside the detector are torchvision's, from scratch, for as many
-CPU seconds. Needs KCNN_DATA with `camvid`, `pets`, `bccd` and `imagenette_small`, faster-coco-eval,
-and for the peers torchvision (extra `bench`). About an hour on two cores for three seeds of all.
+the rows whose backbone begins with weights: of others, or of a classifier of `imagenette_small`,
+trained before with the same seed; its seconds are not in them. Beside the detector are
+torchvision's, from scratch, for as many CPU seconds. Needs KCNN_DATA with `camvid`, `pets`, `bccd`,
+`imagenette_small` and weights, faster-coco-eval, and for the peers torchvision (extra `bench`).
+About two hours on two cores for three seeds of all.
 Where data have a test split, it is read by each run's own report.
 """
 
