@@ -103,7 +103,7 @@ def _openvino(path: Path) -> dict[str, str]:
     info = openvino.Core().read_model(str(path)).get_rt_info()
     if "kcnn" not in info:
         return {}
-    return {name: one.astype(str) for name, one in info["kcnn"].astype(dict).items()}
+    return {name: one.astype(str) for name, one in info["kcnn"].items()}
 
 
 _READERS = {"onnx": _onnx, "openvino": _openvino, "savedmodel": _beside}

@@ -16,7 +16,14 @@ from kcnn.errors import InputError
 from kcnn.models import checks, layers
 from kcnn.models.options import Counts, Rate, Stem
 from kcnn.models.registry import register
-from kcnn.models.resnet_blocks import block_v1, block_v2, branch, norm_relu, stage_grids
+from kcnn.models.resnet_blocks import (
+    block_grids,
+    block_v1,
+    block_v2,
+    branch,
+    norm_relu,
+    stage_grids,
+)
 from kcnn.recipes import families
 from kcnn.startup import keras
 
@@ -47,6 +54,7 @@ def resnet(
     widths: Counts,
     shortcut: Literal["A", "B", "C"] = "B",
     preact: bool = False,
+    layout: Literal["paper", "applications"] = "paper",
     stride_in: Literal["3x3", "1x1"] | None = None,
     zero_init_residual: bool = False,
     output_stride: Literal[8, 16, 32] | None = None,
@@ -67,6 +75,8 @@ def resnet(
         shortcut: What stands where shapes differ: "A" subsampling and zero channels, "B" a
             1×1 projection; "C" projects in every block (He et al. 2015, section 4.1).
         preact: BatchNorm and ReLU before each convolution instead of behind (He et al. 2016).
+        layout: With `preact`, "applications" is that of `keras.applications`' ResNet v2: the stem
+            is a bare convolution, stages subsample in their last block, without a projection.
         stride_in: Bottlenecks subsample in their "3x3" (the default) or first "1x1" (paper).
         zero_init_residual: Each residual branch ends in a BatchNorm whose gamma starts at 0,
             so that every block starts as the identity (Goyal et al. 2017, section 5.1).
@@ -84,24 +94,28 @@ def resnet(
     """
     checks.lengths(depths=depths, widths=widths)
     _check(block, shortcut, stride_in, zero_init_residual, preact, batchnorm, residual)
+    theirs = layout == "applications"
+    _check_layout(theirs, preact, residual, batchnorm, shortcut, output_stride)
     inputs, x = layers.image_input(input_shape, preprocessing)
     stem = layers.choose_stem(stem, x.shape[1:])
     grids = stage_grids(stem, len(depths), output_stride)
     zero_gamma = zero_init_residual
     bind = partial(layers.conv_bn, batchnorm=batchnorm)
-    x = _stem(bind, x, widths[0], stem)
-    build_block = block_v2 if preact else block_v1
-    for stage, (depth, width, grid) in enumerate(zip(depths, widths, grids, strict=True), 2):
-        for index in range(1, depth + 1):
-            first = index == 1
-            x = build_block(
-                bind,
-                x,
-                branch(block, width, grid if first else grid.inside, stride_in or "3x3"),
-                name=f"conv{stage}_{index}",
-                shortcut=shortcut if residual else None,
-                **({"activated": first and stage == 2} if preact else {"zero_gamma": zero_gamma}),
-            )
+    x = _stem(layers.conv if theirs else bind, x, widths[0], stem)
+    blocks = block_grids(grids, depths, late=theirs)
+    for stage, (steps, width) in enumerate(zip(blocks, widths, strict=True), 2):
+        for index, grid in enumerate(steps, 1):
+            convolutions = branch(block, width, grid, stride_in or "3x3")
+            named: dict[str, Any] = {
+                "name": f"conv{stage}_{index}", "shortcut": shortcut if residual else None,
+            }  # fmt: skip
+            if preact:
+                behind_stem = index == 1 and stage == 2 and not theirs  # which ends in a ReLU
+                x = block_v2(
+                    bind, x, convolutions, activated=behind_stem, applications=theirs, **named
+                )
+            else:
+                x = block_v1(bind, x, convolutions, zero_gamma=zero_gamma, **named)
     if preact:
         x = norm_relu(x, "post", batchnorm)
     return layers.classifier(inputs, x, default_pooling="avg", dropout=dropout, **top)
@@ -135,6 +149,23 @@ def _check(
             "zero_init_residual=True starts the BatchNorm that ends a residual branch at 0: it "
             "needs residual=True, batchnorm=True and preact=False; received "
             f"residual={residual}, batchnorm={batchnorm}, preact={preact}."
+        )
+
+
+def _check_layout(
+    theirs: bool,
+    preact: bool,
+    residual: bool,
+    batchnorm: bool,
+    shortcut: str,
+    output_stride: int | None,
+) -> None:
+    if theirs and not (preact and residual and batchnorm and shortcut == "B" and not output_stride):
+        raise InputError(
+            "layout='applications' is that of ResNet v2 in keras.applications: it needs "
+            "preact=True, residual=True, batchnorm=True, shortcut='B' and no output_stride; "
+            f"received preact={preact}, residual={residual}, batchnorm={batchnorm}, "
+            f"shortcut={shortcut!r}, output_stride={output_stride}."
         )
 
 

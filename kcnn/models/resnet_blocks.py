@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -45,6 +45,17 @@ def stage_grids(stem: str, stages: int, output_stride: int | None) -> list[Grid]
     return grids
 
 
+def block_grids(grids: list[Grid], depths: Sequence[int], *, late: bool) -> list[list[Grid]]:
+    """Each block's grid, by stages; `late`: the last of a stage makes the next stage's step."""
+    if late:
+        steps = [*(grid.stride for grid in grids[1:]), 1]
+        return [
+            [Grid(1, 1, 1)] * (depth - 1) + [Grid(step, 1, 1)]
+            for step, depth in zip(steps, depths, strict=True)
+        ]
+    return [[grid, *[grid.inside] * (depth - 1)] for grid, depth in zip(grids, depths, strict=True)]
+
+
 def block_v1(
     bind: Callable[..., Any],
     x: keras.KerasTensor,
@@ -80,17 +91,25 @@ def block_v2(
     name: str,
     shortcut: str | None,
     activated: bool,
+    applications: bool = False,
 ) -> keras.KerasTensor:
-    """v2: BatchNorm, ReLU, convolution (2016, figure 4e); a projection sees activations."""
+    """v2: BatchNorm, ReLU, convolution (2016, figure 4e); a projection sees activations.
+
+    Of `keras.applications` a shortcut that only subsamples has no weights, and convolutions that no
+    BatchNorm follows have biases.
+    """
     batchnorm, inputs = bind.keywords["batchnorm"], x
     if not activated:  # the very first block follows the stem's own ReLU
         x = norm_relu(x, f"{name}_0", batchnorm)
-    activations, project = x, partial(layers.conv, use_bias=not batchnorm)
+    activations, project = x, partial(layers.conv, use_bias=applications or not batchnorm)
     for index, convolution in enumerate(branch, 1):
         convolve = project if index == len(branch) else bind
         x = convolve(x, name=f"{name}_{index}", **convolution)
     if shortcut:
-        inputs = _shortcut(project, inputs, activations, x.shape, _stride(branch), shortcut, name)
+        stride = _stride(branch)
+        if applications and stride > 1 and inputs.shape[-1] == x.shape[-1]:
+            inputs = layers.pool(inputs, 1, stride=stride, name=f"{name}_shortcut_pool")
+        inputs = _shortcut(project, inputs, activations, x.shape, stride, shortcut, name)
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])
     return x
 

@@ -35,12 +35,13 @@ def _resnet_pytorch(layers: list[keras.layers.Layer]) -> Places:
 
 def _resnet_keras(layers: list[keras.layers.Layer]) -> Places:
     places: Places = {"conv1": ("conv1_conv",), "conv1_bn": ("conv1_bn",)}
-    places["predictions"] = ("predictions", "probs", "fc1000")
+    places |= {"post_bn": ("post_bn",), "predictions": ("predictions", "probs", "fc1000")}
     for layer in layers:
         if found := OF_BLOCK.fullmatch(layer.name):
             index = "0" if found[3] == "shortcut" else found[3]
             kind = "bn" if found[4] else "conv"
-            places[layer.name] = (f"conv{found[1]}_block{found[2]}_{index}_{kind}",)
+            place = "preact_bn" if found[3] == "0" else f"{index}_{kind}"  # v2 begins with it
+            places[layer.name] = (f"conv{found[1]}_block{found[2]}_{place}",)
     return places
 
 

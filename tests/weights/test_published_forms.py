@@ -170,17 +170,25 @@ def write_h5(model, path, nested):
     return path
 
 
+#: Whose blocks begin with BatchNorm, and stages end with a stride.
+V2 = {"preact": True, "layout": "applications", "stem": "imagenet"}
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "options", "how"),
     [
         ("VGG16", "vgg16", {}, "caffe"),
         ("VGG19", "vgg19", {}, "caffe"),
         ("ResNet50", "resnet50", {"stride_in": "1x1", "stem": "imagenet"}, "caffe"),
+        ("ResNet50V2", "resnet50", V2, "tf"),
+        ("ResNet101V2", "resnet101", V2, "tf"),
     ],
 )
 @pytest.mark.parametrize("top", [False, True])
 def test_keras_applications(theirs, ours, options, how, top, tmp_path):
-    if top and theirs != "ResNet50":
+    if top and theirs == "ResNet101V2":
+        pytest.skip("as ResNet50V2")
+    if top and theirs.startswith("VGG"):
         pytest.skip("140 million weights: the layers of the top have the same names here")
     shape = (64, 96, 3)
     classes = {"classes": 7} if top else {}
@@ -191,7 +199,8 @@ def test_keras_applications(theirs, ours, options, how, top, tmp_path):
         classifier_activation=None, **classes, **options,
     )  # fmt: skip
     images = photographs(96)[:, :64].astype("float32")
-    module = getattr(keras.applications, {"vgg16": "vgg16", "vgg19": "vgg19"}.get(ours, "resnet"))
+    module = getattr(keras.applications, {"V2": "resnet_v2", "16": "vgg16", "19": "vgg19"}.get(
+        theirs[-2:], "resnet"))  # fmt: skip
     expected = net.predict(module.preprocess_input(images.copy()), verbose=0)
     assert relative(model.predict(images, verbose=0), expected) < 1e-4
 
