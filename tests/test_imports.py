@@ -55,6 +55,7 @@ ON_TENSORFLOW = {
     "kcnn.graph.formats": "what converters take is its graph",
     "kcnn.graph.runtimes": "reads its SavedModel",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
+    "kcnn.interpret.style_gradient": "the gradient of a picture, which Keras has not",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
     "kcnn.callbacks.records.hparams": "writes TensorBoard's files",
     "kcnn.callbacks.records.tensorboard": "writes TensorBoard's files, also in Keras' own callback",

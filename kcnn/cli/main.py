@@ -17,6 +17,7 @@ from kcnn import startup
 from kcnn.cli.export import Export
 from kcnn.cli.models import List, Show
 from kcnn.cli.runs import Evaluate, Predict
+from kcnn.cli.style import Style
 from kcnn.cli.train import Resume, Train
 from kcnn.cli.tune import Tune
 from kcnn.errors import InputError
@@ -33,6 +34,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "export": Export,
+    "style": Style,
 }
 
 

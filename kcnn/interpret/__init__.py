@@ -4,7 +4,9 @@ import importlib
 from typing import Any
 
 #: name: the module that defines it
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "style_transfer": "kcnn.interpret.style",
+}
 
 __all__: list[str] = [*_HOME]  # noqa: PLE0604 - the names are strings
 

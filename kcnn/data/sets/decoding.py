@@ -86,6 +86,20 @@ def _may_be_transparent(image: Image.Image) -> bool:
         return True
 
 
+def is_transparent(path: Path) -> bool:
+    """Whether an image file has parts that are not opaque, which become white.
+
+    Raises:
+        BadImage: As `open_image`.
+    """
+    with open_image(path) as image:
+        if not _may_be_transparent(image):
+            return False
+        load_pixels(image)
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        return bool((alpha < 255).any())
+
+
 def is_regular(path: Path) -> bool:
     """Whether a path is not one that is no file: what is not there, opening says better."""
     try:
