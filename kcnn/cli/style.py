@@ -21,13 +21,13 @@ class Style(Command):
     """How it is painted: an image file."""
     output: Path | None = None
     """The picture, .png or .jpg; the default is CONTENT-STYLE.png here."""
-    weight: float = 100.0
+    weight: float = 50.0
     """Of style against content: 0 gives the content back, 1000 leaves little of it."""
     size: int | None = None
     """Pixels of the longer side; the default is the content's, at most 384."""
     steps: int = 100
     """Steps at each size, from coarse to fine."""
-    smoothness: float = 0.001
+    smoothness: float = 0.03
     """What neighbouring pixels cost that are changed differently: more for less noise."""
     pooling: Literal["max", "avg"] = "max"
     """VGG-19's own pooling, or averages in its place."""

@@ -19,7 +19,7 @@ from kcnn.data.sets.decoding import fit
 from kcnn.devices.memory import spare
 from kcnn.errors import InputError
 from kcnn.interpret import style_checks, style_network, style_pictures
-from kcnn.interpret.style_descent import METHODS
+from kcnn.interpret.style_descent import lbfgs
 from kcnn.interpret.style_losses import Losses
 from kcnn.interpret.style_pictures import Picture
 from kcnn.interpret.style_scale import Scale, Step, Watch
@@ -27,7 +27,7 @@ from kcnn.startup import keras, many_networks, need_tensorflow
 from kcnn.terminal import memory_text
 
 #: β / α of equation 7, and what smoothness counts beside: chosen by eye.
-STYLE_WEIGHT, SMOOTHNESS = 100.0, 1e-2
+STYLE_WEIGHT, SMOOTHNESS = 50.0, 0.03
 STARTS = ("content", "noise")
 
 
@@ -45,7 +45,6 @@ class Options(TypedDict, total=False):
     style_weight: float
     smoothness: float
     steps: int
-    method: Literal["lbfgs", "adam"]
     start: Literal["content", "noise"]
     seed: int
 
@@ -105,8 +104,7 @@ class Transfer:
         content_weight: α of equation 7.
         style_weight: β; 0 gives the content back.
         smoothness: Of the total variation of what is added to the content: more for less noise.
-        steps: Gradients at each size.
-        method: "lbfgs", as the paper, or "adam".
+        steps: Of L-BFGS at each size, a gradient each.
         start: Begin with the content, or with noise, as the paper.
         seed: Of the noise.
 
@@ -138,16 +136,14 @@ class Transfer:
         style_weight: float = STYLE_WEIGHT,
         smoothness: float = SMOOTHNESS,
         steps: int = 100,
-        method: Literal["lbfgs", "adam"] = "lbfgs",
         start: Literal["content", "noise"] = "content",
         seed: int = 0,
     ) -> None:
         need_tensorflow("kcnn.interpret.style_transfer")
         self._weights = style_checks.weights(content_weight, style_weight, smoothness)
         style_checks.choice("pooling", pooling, style_network.POOLINGS)
-        style_checks.choice("method", method, METHODS)
         style_checks.choice("start", start, STARTS)
-        self.steps, self._method = style_checks.count("steps", steps), METHODS[method]
+        self.steps = style_checks.count("steps", steps)
         self._seed = seed if start == "noise" else None
         self._content = style_pictures.picture(content, "content")
         self._style = style_pictures.picture(style, "style")
@@ -176,7 +172,7 @@ class Transfer:
         with many_networks():
             for height, width in self.sizes:
                 scale = self._scale(height, width, watch)
-                change = scale.descend(self._method, scale.start(change, self._seed), self.steps)
+                change = scale.descend(lbfgs, scale.start(change, self._seed), self.steps)
             assert change is not None
             return Stylised(
                 scale.picture(change), scale.losses(change), scale.beginning, watch.seconds

@@ -121,7 +121,7 @@ class Scale:
     def descend(
         self, method: Callable[..., np.ndarray], start: np.ndarray, steps: int
     ) -> np.ndarray:
-        """The change (1, H, W, 3) that a method of `style_descent` finds from `start`."""
+        """The change (1, H, W, 3) that a method, as `style_descent.lbfgs`, finds from `start`."""
         return method(self._slope, start, -self._content, 255.0 - self._content, steps)
 
     def losses(self, change: np.ndarray) -> Losses:
