@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
 import kcnn  # noqa: E402
-from benchmarks import scaling, soak, step, swa, swa_cost  # noqa: E402
+from benchmarks import scaling, soak, step, style, swa, swa_cost  # noqa: E402
 from benchmarks.harness import contest, machine, pictures, rows  # noqa: E402
 
 #: Sleeps MS milliseconds a step; its loss falls by FALL a step.
@@ -240,6 +240,29 @@ def test_differences_of_statistics_are_in_deviations_and_relative():
         "variance_average": 0.25,
         "variance_largest": 0.5,
     }
+
+
+def test_a_style_transfer_says_when_it_was_there():
+    from kcnn.interpret.style import Stylised
+    from kcnn.interpret.style_losses import Losses
+
+    curve = [(10.0, 6.0, 0.5), (29.0, 17.0, 0.02), (31.0, 19.0, 0.012), (70.0, 40.0, 0.01)]
+    ends = Losses((2.0,), (0.02, 0.06), 9.0), Losses((0.0,), (3.0, 5.0), 0.0)
+    found = Stylised(np.zeros((2, 2, 3), "uint8"), *ends, seconds=41.0)
+    line = style.row("L-BFGS", 1000.0, curve, found, 72.0)
+    assert [line[column] for column in style._COLUMNS] == [
+        "L-BFGS", "1000", 4, "1/100", "1/50", "1/83", "31", "19", "72", "41", "2.00", "9.0",
+    ]  # fmt: skip
+    never = style.row("L-BFGS", 50.0, curve[:2], found, 72.0)
+    assert (never["1/80 in CPU s"], never["clock's s"]) == ("–", "–")
+
+
+def test_adam_finds_a_minimum_within_bounds():
+    goal = np.linspace(-100, 100, 20).reshape(4, 5)
+    low, high = np.full((4, 5), -50.0), np.full((4, 5), 60.0)
+    slope = lambda x: (float(((x - goal) ** 2).sum()), 2 * (x - goal))  # noqa: E731
+    found = style.adam(slope, np.zeros((4, 5)), low, high, 150, rate=5.0)
+    np.testing.assert_allclose(found, np.clip(goal, low, high), atol=3)
 
 
 def test_a_soak_counts_runs_that_differ():

@@ -128,10 +128,10 @@ def test_the_terms_by_sums():
     assert float(style_loss(gram(f), gram(p))) == pytest.approx(
         ((ours - theirs) ** 2).sum() / (4 * 5**2 * 12**2), rel=1e-4
     )
-    steps = [
-        np.sqrt((f[0, i, j + 1, k] - f[0, i, j, k]) ** 2 + (f[0, i + 1, j, k] - f[0, i, j, k]) ** 2 + 1)
-        - 1 for i in range(2) for j in range(3) for k in range(5)
-    ]  # fmt: skip
+    steps = []
+    for i, j, k in itertools.product(range(2), range(3), range(5)):
+        right, below = f[0, i, j + 1, k] - f[0, i, j, k], f[0, i + 1, j, k] - f[0, i, j, k]
+        steps.append(np.sqrt(right**2 + below**2 + 1) - 1)
     assert float(variation(f)) == pytest.approx(np.mean(steps), rel=1e-4)
     assert float(variation(np.full((1, 4, 4, 3), 9.0, "float32"))) == 0.0
 
