@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -75,8 +74,8 @@ def stylise(
         ),
         soft_wrap=True,
     )
-    with _shown(console, transfer, preview) as progress:
-        found = transfer.run(progress)
+    with _Shown(console, transfer, preview) as shown:
+        found = transfer.run(shown)
     _write(path, found.picture)
     preview.unlink(missing_ok=True)
     console.print(styled(f"{_said(found)}  → {path}"), soft_wrap=True)
@@ -121,56 +120,54 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     files.replace(path, lambda file: Image.fromarray(pixels).save(file, form, **how))
 
 
-@contextlib.contextmanager
-def _shown(console: Console, transfer: Transfer, preview: Path) -> Iterator[Any]:
-    """A bar on a terminal, a line for each size elsewhere too; and the preview."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+class _Shown:
+    """Shows the steps: a bar on a terminal, a line for each size that is done; and the preview."""
 
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[figures]}", markup=False),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    last: list[Step] = []
-    shown = -_PREVIEW
+    def __init__(self, console: Console, transfer: Transfer, preview: Path) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def line() -> None:
-        step = last[-1]
-        console.print(styled(f"{step.width}×{step.height}  {_figures(step)}, {step.seconds:.1f} s"))
+        self._console, self._preview = console, preview
+        self._size, self._last = (transfer.width, transfer.height), list[Step]()
+        self._written = -_PREVIEW
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1.0, figures="")
 
-    def progress(step: Step) -> None:
-        nonlocal shown
-        if last and (last[-1].height, last[-1].width) != (step.height, step.width):
-            line()
-        last[:] = [step]
-        bar.update(
-            task, completed=step.share, description=f"{step.width}×{step.height}",
-            figures=_figures(step),
-        )  # fmt: skip
-        if step.seconds - shown >= _PREVIEW:
-            shown = step.seconds
-            with contextlib.suppress(OSError):  # the picture is what matters
-                _write(preview, _enlarged(step.picture(), transfer))
+    def __call__(self, step: Step) -> None:
+        if self._last and self._last[0].height != step.height:
+            self._line()
+        self._last[:] = [step]
+        sides, figures = f"{step.width}×{step.height}", _figures(step)
+        self._bar.update(self._task, completed=step.share, description=sides, figures=figures)
+        if step.seconds - self._written >= _PREVIEW:
+            self._written = step.seconds
+            image = Image.fromarray(step.picture()).resize(self._size, Image.Resampling.BICUBIC)
+            with contextlib.suppress(OSError):  # the result is what matters
+                _write(self._preview, np.asarray(image))
 
-    with bar:
-        task = bar.add_task("", total=1.0, figures="")
-        try:
-            yield progress
-        except KeyboardInterrupt:
-            console.print(styled(f"The last picture is {preview}."), soft_wrap=True)
-            raise
-    if last:
-        line()
+    def __enter__(self) -> _Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._bar.stop()
+        if kind is None and self._last:
+            self._line()
+        elif self._preview.exists():
+            self._console.print(styled(f"The last picture is {self._preview}."), soft_wrap=True)
+
+    def _line(self) -> None:
+        step = self._last[0]
+        text = f"{step.width}×{step.height}  {_figures(step)}, {step.seconds:.1f} s"
+        self._console.print(styled(text))
 
 
 def _figures(step: Step) -> str:
     return f"style {_fraction(step.losses, step.beginning)}, content {step.losses.mean_content:.3g}"
-
-
-def _enlarged(pixels: np.ndarray, transfer: Transfer) -> np.ndarray:
-    size = (transfer.width, transfer.height)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))

@@ -157,17 +157,22 @@ def test_the_content_as_style_gives_the_content_back(network):
     assert found.losses.mean_style < 1e-9
 
 
-def test_no_style_weight_gives_the_content_back_through_all_sizes(network):
-    content = drawn(1, 128, 192)
-    found, seen = run(network, content, style_weight=0.0)
-    assert {step.height for step in seen} == {64, 128}
-    np.testing.assert_array_equal(found.picture, content)
+@pytest.fixture
+def two_sizes(monkeypatch):
+    """From 16×24 up."""
+    monkeypatch.setattr(style_pictures, "_COARSE", 16)
+
+
+def test_no_style_weight_gives_the_content_back_through_all_sizes(network, two_sizes):
+    found, seen = run(network, style_weight=0.0)
+    assert {step.height for step in seen} == {16, 32}
+    np.testing.assert_array_equal(found.picture, CONTENT)
 
 
 def test_from_noise_the_content_comes_back(network):
     """Nothing is left of the noise where a shallow layer says what every pixel is."""
     options = {"start": "noise", "style_weight": 0.0, "content_layers": ["conv1_1_relu"]}
-    found, seen = run(network, steps=80, **options)
+    found, seen = run(network, steps=60, **options)
     begun = seen[0].picture().astype(int)
     assert np.abs(begun - CONTENT).mean() > 40
     assert np.abs(found.picture.astype(int) - CONTENT).mean() < 4
@@ -190,27 +195,30 @@ def test_smoothness_counts(network):
     assert smooth.losses.variation < 0.5 * rough.losses.variation
 
 
-def test_from_coarse_to_fine(network):
+def test_from_coarse_to_fine(network, two_sizes):
     """Of each size all steps are told; the next begins with what this one has found."""
-    content = drawn(1, 128, 192)
-    _, seen = run(network, content, steps=6)
+    _, seen = run(network, steps=6)
     sides = [(s.height, s.width) for s in seen]
-    fine = sides.index((128, 192))
-    assert sides == [(64, 96)] * fine + [(128, 192)] * (len(seen) - fine)
+    fine = sides.index((H, W))
+    assert sides == [(H // 2, W // 2)] * fine + [(H, W)] * (len(seen) - fine)
     assert fine >= 6
-    expected = np.array([min(n, 6) for n in range(1, fine + 1)]) / 30
-    np.testing.assert_allclose([s.share for s in seen[:fine]], expected)
-    assert seen[fine].share == pytest.approx((6 + 4) / 30)
+    expected = [min(n, 6) / 30 for n in range(1, fine + 1)]  # a step of four times the pixels
+    np.testing.assert_allclose([s.share for s in seen[: fine + 1]], [*expected, (6 + 4) / 30])
     assert seen[-1].share == 1.0
     assert [s.seconds for s in seen] == sorted(s.seconds for s in seen)
-    small, large = (seen[i].values - style_pictures.scaled(content, seen[i].height, seen[i].width)
-                    for i in (fine - 1, fine))  # fmt: skip
+    small, large = (
+        seen[i].values - style_pictures.scaled(CONTENT, seen[i].height, seen[i].width)
+        for i in (fine - 1, fine)
+    )
     assert np.abs(small).mean() > 2
-    means = large.reshape(64, 2, 96, 2, 3).mean((1, 3))
+    means = large.reshape(H // 2, 2, W // 2, 2, 3).mean((1, 3))
     assert np.corrcoef(means.ravel(), small.ravel())[0, 1] > 0.8
-    assert seen[fine].picture().shape == (128, 192, 3)
-    assert seen[fine].picture().dtype == np.uint8
-    assert style_pictures.coarse_to_fine(255, 384) == [(64, 96), (128, 192), (255, 384)]
+    assert (seen[fine].picture().shape, seen[fine].picture().dtype) == ((H, W, 3), np.uint8)
+
+
+def test_sizes_are_halved_while_their_shorter_side_has_64():
+    assert style_pictures.coarse_to_fine(255, 384) == [(128, 192), (255, 384)]
+    assert style_pictures.coarse_to_fine(256, 384) == [(64, 96), (128, 192), (256, 384)]
     assert style_pictures.coarse_to_fine(100, 1000) == [(100, 1000)]
 
 
