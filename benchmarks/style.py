@@ -143,7 +143,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", help=f"by default all: {', '.join(ROWS)}")
-    parser.add_argument("--steps", type=int, default=80, help="at each of the two sizes")
+    parser.add_argument("--steps", type=int, default=110, help="at each of the two sizes")
     options = parser.parse_args()
     if unknown := set(options.rows) - ROWS.keys():
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")

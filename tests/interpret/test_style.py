@@ -180,19 +180,13 @@ def test_from_noise_the_content_comes_back(network):
     assert (again != begun).any()
 
 
-def test_the_style_comes_and_its_weight_counts(network):
+def test_the_style_comes_and_what_weights_count(network):
     weak, _ = run(network, steps=20, style_weight=1.0)
     strong, seen = run(network, steps=20, style_weight=1000.0)
     assert strong.losses.mean_style < 0.2 * strong.beginning.mean_style
     assert strong.losses.mean_style < weak.losses.mean_style
     assert strong.losses.mean_content > weak.losses.mean_content > 0.0
     assert all(s.values.min() > -0.01 and s.values.max() < 255.01 for s in seen)  # rounding
-
-
-def test_smoothness_counts(network):
-    rough, _ = run(network, steps=10, smoothness=0.0)
-    smooth, _ = run(network, steps=10, smoothness=10.0)
-    assert smooth.losses.variation < 0.5 * rough.losses.variation
 
 
 def test_from_coarse_to_fine(network, two_sizes):
@@ -217,7 +211,8 @@ def test_from_coarse_to_fine(network, two_sizes):
 
 
 def test_sizes_are_halved_while_their_shorter_side_has_64():
-    assert style_pictures.coarse_to_fine(255, 384) == [(128, 192), (255, 384)]
+    assert style_pictures.coarse_to_fine(127, 190) == [(127, 190)]
+    assert style_pictures.coarse_to_fine(255, 384) == [(64, 96), (128, 192), (255, 384)]
     assert style_pictures.coarse_to_fine(256, 384) == [(64, 96), (128, 192), (256, 384)]
     assert style_pictures.coarse_to_fine(100, 1000) == [(100, 1000)]
 
