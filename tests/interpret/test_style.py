@@ -403,11 +403,11 @@ def test_the_public_name_is_the_function():
 
 @pytest.mark.slow
 def test_vgg19_paints(real_data):
-    """Seen: 1/11 (max) and 1/10 of the content's own style, in 40 steps at two sizes."""
+    """Seen after 25 steps: 1/18 of the content's own style, with averages 1/16; asked is 1/8."""
     pictures = [real_data / "style" / name for name in ("chelsea.jpg", "starry_night.jpg")]
     weights = {"weights": real_data / "vgg19_imagenet_notop.npz", "preprocessing": "caffe"}
     for pooling in ("max", "avg"):
-        found = style_transfer(*pictures, size=96, steps=40, pooling=pooling, **weights)
+        found = style_transfer(*pictures, size=96, steps=25, pooling=pooling, **weights)
         assert found.losses.mean_style < found.beginning.mean_style / 8
         assert found.losses.mean_content < 3.0
     same = style_transfer(pictures[0], pictures[0], size=96, steps=3, **weights)
