@@ -3,8 +3,26 @@
 import importlib
 from typing import Any
 
-#: name: the module that defines it
-_HOME: dict[str, str] = {}
+#: name: the module that defines it, which has another name: a module is its package's attribute
+#: once it is imported, and would stand where the function shall.
+_HOME: dict[str, str] = {
+    "Exciting": "kcnn.interpret.excitation",
+    "FeatureMaps": "kcnn.interpret.maps",
+    "Filters": "kcnn.interpret.kernels",
+    "Preferred": "kcnn.interpret.preference",
+    "edges": "kcnn.interpret.kernels",
+    "evidence_layer": "kcnn.interpret.activation",
+    "exciting": "kcnn.interpret.excitation",
+    "exciting_each": "kcnn.interpret.excitation",
+    "feature_maps": "kcnn.interpret.maps",
+    "filter_layers": "kcnn.interpret.kernels",
+    "filters": "kcnn.interpret.kernels",
+    "grad_cam": "kcnn.interpret.activation",
+    "map_layers": "kcnn.interpret.maps",
+    "occlusion": "kcnn.interpret.covering",
+    "preferred": "kcnn.interpret.preference",
+    "saliency": "kcnn.interpret.sensitivity",
+}
 
 __all__: list[str] = [*_HOME]  # noqa: PLE0604 - the names are strings
 
