@@ -17,7 +17,7 @@ from typing import Any, Literal
 from kcnn.errors import InputError
 from kcnn.graph.modes import settled
 from kcnn.graph.outputs import activation_of, passes
-from kcnn.graph.walk import is_model
+from kcnn.graph.walk import is_model, operations
 from kcnn.startup import keras
 from kcnn.storage.refusals import brief
 
@@ -58,7 +58,7 @@ class Flat:
             layer: Its name, as `summary` shows it, in nested models too; or the layer itself.
 
         Raises:
-            InputError: No call, or layers of one name in several nested models.
+            InputError: There is none; with those of a name like it.
         """
         if not isinstance(layer, str):
             found = [call for call in self.calls if call.operation is layer]
@@ -67,11 +67,6 @@ class Flat:
         if not found:
             said = layer if isinstance(layer, str) else getattr(layer, "name", type(layer).__name__)
             raise InputError(f"{self.name} has no layer {said!r}; it has {self._names(said)}.")
-        if len({id(call.operation) for call in found}) > 1:
-            raise InputError(
-                f"{self.name} has several layers named {layer!r}, in nested models. Give the layer "
-                f"itself in place of its name."
-            )
         return found[-1]
 
     def model(self, outputs: Any) -> keras.Model:
@@ -111,8 +106,8 @@ def flat(model: keras.Model, shape: Sequence[int] | None = None, *, logits: bool
             activation of its last one.
 
     Raises:
-        InputError: It is of a class of its own or not built; has several inputs or outputs; does
-            not take images of that shape; its softmax cannot be left out.
+        InputError: It is of a class of its own or not built; has several inputs or outputs, or
+            layers of one name; does not take images of that shape; its softmax cannot be left out.
     """
     check(model)
     expected = model.inputs[0].shape[1:]
@@ -148,6 +143,15 @@ def check(model: keras.Model) -> None:
             f"Looking inside needs one input and one output; {model.name} has "
             f"{len(model.inputs)} and {len(model.outputs)}. Give the part of interest: "
             f"keras.Model(model.inputs[0], model.outputs[0])."
+        )
+    inside = {
+        id(o): o.name for o in operations(model) if not isinstance(o, keras.layers.InputLayer)
+    }
+    name, times = Counter(inside.values()).most_common(1)[0] if inside else ("", 0)
+    if times > 1:
+        raise InputError(
+            f"Looking inside needs layers with names of their own; {model.name} has several layers "
+            f"named {name!r}, in nested models. Build it anew, with another name for one of them."
         )
 
 

@@ -15,6 +15,7 @@ from kcnn.graph.flat import Call, Flat, flat
 from kcnn.graph.receptive import Field, fields
 from kcnn.interpret.pixels import batches, shape_of
 from kcnn.startup import keras
+from kcnn.terminal import shape_text
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,18 @@ class FeatureMaps:
     def shape(self) -> tuple[int, int, int]:
         """(h, w, K): rows, columns, units."""
         return shape_of(self.maps)
+
+    @property
+    def title(self) -> str:
+        """All but the maps, in a line: shape, stride, receptive field, dead units."""
+        field, stride = self.receptive_field, self.stride
+        seen = "sees the whole image" if field is None else f"sees {field[0]}×{field[1]} pixels"
+        steps = "×".join(map(str, dict.fromkeys(stride or ())))
+        step = f"a value every {steps} pixels, " if steps not in ("", "1") else ""
+        return (
+            f"{self.layer}: {shape_text(self.shape)}, {step}{seen}; {int(self.dead.sum())} of "
+            f"{len(self.dead)} units dead on {self.images} images"
+        )
 
     @property
     def dead_share(self) -> float:
