@@ -18,7 +18,7 @@ class Filters(Command):
     """An image file: JPEG, PNG, BMP, GIF, WebP."""
     output: Path | None = None
     """The PNG; the default is NAME_filters.png in the folder where you are."""
-    size: int = 512
+    size: int = 352
     """Larger pictures are shrunk first, to so many pixels on the longer side."""
 
     def run(self) -> None:
@@ -32,9 +32,7 @@ class Filters(Command):
 
         path = self.output or Path(f"{self.image.stem}_filters.png")
         if path.suffix.lower() != ".png":
-            raise InputError(
-                f"What is written is a PNG: --output NAME.png; received {str(path)!r}."
-            )
+            raise InputError(f"A PNG is written: --output NAME.png; received {str(path)!r}.")
         picture = decode_within(self.image, self.size)
         drawn = figure(picture, edges(picture))
         replace(path, lambda file: file.write(drawn))

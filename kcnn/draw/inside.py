@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kcnn.draw.maps import as_picture, one_map, over, signed
-from kcnn.draw.strips import Strip, strips
+from kcnn.draw.strips import Strip, strips, width_of
+
+#: Pixels up to which small pictures are enlarged for their edges, in whole steps.
+_SIDE = 352
 
 
 def filters(pictures: np.ndarray, title: str, *, columns: int = 8) -> bytes:
@@ -136,6 +139,17 @@ def edges(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
         maps: By a title, (h, w) each.
     """
     limit = max(float(np.abs(values).max()) for values in maps.values())
-    tiles = [as_picture(picture), *(signed(values, limit) for values in maps.values())]
+    # Their border is that of the picture, so that a line lies where the edge is.
+    tiles = [as_picture(picture)]
+    for values in maps.values():
+        rows, columns = ((a - b) // 2 for a, b in zip(picture.shape, values.shape, strict=False))
+        whole = np.zeros(picture.shape[:2], "float32")
+        whole[rows : rows + values.shape[0], columns : columns + values.shape[1]] = values
+        tiles.append(signed(whole, limit))
     title = "What two filters find: red is above 0, blue below"
-    return strips([Strip(title, tiles, ["picture", *maps])], columns=len(tiles), width=1100)
+    side = max(picture.shape[:2])
+    return strips(
+        [Strip(title, tiles, ["picture", *maps])],
+        columns=len(tiles),
+        width=width_of(len(tiles), side * max(1, _SIDE // side)),
+    )

@@ -53,6 +53,11 @@ def strips(shown: Sequence[Strip], *, columns: int = 8, width: int = 640) -> byt
     return _drawn(canvas, page.texts)
 
 
+def width_of(columns: int, cell: int) -> int:
+    """The width of a page on which tiles are `cell` pixels wide."""
+    return 2 * _MARGIN + columns * cell + (columns - 1) * _GAP
+
+
 def as_array(data: bytes) -> np.ndarray:
     """A PNG as (H, W, 3) uint8, as TensorBoard takes it."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
