@@ -25,7 +25,7 @@ def saliency(
     classes: int | Sequence[int] | np.ndarray | None = None,
     *,
     samples: int = 16,
-    noise: float = 0.1,
+    noise: float = 0.2,
     seed: int = 0,
     outputs: Meaning | None = None,
 ) -> np.ndarray:
