@@ -72,7 +72,12 @@ def scores(
         ))
         for i in range(0, len(images), BATCH)
     ])  # fmt: skip
-    logits = found is not None and found.ending is not None
+    end = None if found is None else found.ending
+    if end is not None and said not in (None, "logits" if end == "linear" else "probabilities"):
+        raise InputError(
+            f"The model's outputs are said to be {said}, but it ends with a {end} layer."
+        )
+    logits = end is not None
     if not logits or outputs.ndim != 2 or not np.isfinite(outputs).all():
         logits = meaning(model, outputs, said) == "logits"
     return Scores(found, network, not logits, _classes(outputs, not logits, classes))

@@ -9,20 +9,24 @@ import kcnn
 from kcnn.interpret import evidence_layer, grad_cam, occlusion, saliency
 
 L = keras.layers
-SIDE, PATTERN = 24, 7
+SIDE, PATTERN = 24, 9
 METHODS = {"grad_cam": grad_cam, "saliency": saliency, "occlusion": occlusion}
 
 
-def planted(count, seed):
-    """Noise with a patch of stripes, upright (class 0) or level (1): images, classes, corners."""
+def planted(count, seed, kinds=2):
+    """Noise with a patch of stripes, upright (class 0) or level (1): images, classes, corners.
+
+    A third kind has none: a network has to know both, and not one and its absence.
+    """
     random = np.random.default_rng(seed)
     images = 128 + 30 * random.standard_normal((count, SIDE, SIDE, 1))
-    classes = random.integers(0, 2, count)
+    classes = random.integers(0, kinds, count)
     corners = random.integers(0, SIDE - PATTERN + 1, (count, 2))
     stripes = np.tile(np.where(np.arange(PATTERN) % 2, 68.0, 188.0), (PATTERN, 1))
     for image, label, (row, column) in zip(images, classes, corners, strict=True):
-        patch = stripes.T if label else stripes
-        image[row : row + PATTERN, column : column + PATTERN, 0] = patch
+        if label < 2:
+            patch = stripes.T if label else stripes
+            image[row : row + PATTERN, column : column + PATTERN, 0] = patch
     return images.astype("float32"), classes, corners
 
 
@@ -34,9 +38,9 @@ def learned(end):
         L.Conv2D(8, 3, activation="relu", padding="same"),
         L.Conv2D(16, 3, strides=2, activation="relu", padding="same"),
         L.Conv2D(16, 3, activation="relu", padding="same", name="last"),
-        end, L.Dense(2, activation="softmax"),
+        end, L.Dense(3, activation="softmax"),
     ])  # fmt: skip
-    images, classes, _ = planted(600, seed=0)
+    images, classes, _ = planted(600, seed=0, kinds=3)
     model.compile(keras.optimizers.Adam(5e-3), "sparse_categorical_crossentropy")
     model.fit(images, classes, batch_size=50, epochs=8, verbose=0)
     images, classes, corners = planted(40, seed=1)
@@ -69,7 +73,7 @@ def hits(maps, corners):
         ("grad_cam", "trained", {}),
         ("grad_cam", "averaging", {}),
         ("saliency", "trained", {"noise": 0.25}),
-        ("occlusion", "averaging", {"window": PATTERN, "stride": 2}),
+        ("occlusion", "averaging", {"window": 6, "stride": 3}),
     ],
 )
 def test_the_peak_lies_in_the_pattern_and_by_shuffled_weights_it_does_not(
@@ -237,7 +241,7 @@ def test_refusals(trained):
     flat = keras.Sequential([keras.Input((SIDE, SIDE, 1)), L.Flatten(), L.Dense(2)])
     maps = keras.Sequential([keras.Input((SIDE, SIDE, 1)), L.Conv2D(2, 3)])
     for call, message in [
-        (lambda: grad_cam(model, images, 2), "from 0 to 1"),
+        (lambda: grad_cam(model, images, 3), "from 0 to 2"),
         (lambda: grad_cam(model, images, [0, 1]), "one for each of the 40"),
         (lambda: grad_cam(model, images, 0.5), "received 0.5"),
         (lambda: grad_cam(flat, images), "saliency and occlusion need none"),
