@@ -109,6 +109,11 @@ def preferred(
     call = call if layer is None else found.find(layer)
     if None in found.input.shape[1:]:
         raise InputError(f"{model.name} takes images of any size: give shape=(H, W, C), or images.")
+    if jitter >= min(found.input.shape[1:3]):
+        raise InputError(
+            f"jitter is less than the side of the picture, {min(found.input.shape[1:3])} pixels; "
+            f"received {jitter}."
+        )
     units = (unit,) if isinstance(unit, int) else tuple(unit)
     _check_units(call, units)
     colours = _colours(sample, _limits(model, images, sample, limits), found.input.shape[-1])

@@ -150,6 +150,7 @@ def test_refusals(model):
         (lambda: preferred(model, "waves", 0, images=images[:1]), "Two training images"),
         (lambda: preferred(model, "waves", 0, limits=(1, 0)), "smaller and a larger"),
         (lambda: preferred(model, "waves", 0, steps=-1), "received -1"),
+        (lambda: preferred(model, "waves", 0, jitter=16), "16 pixels; received 16"),
     ]:
         with pytest.raises(kcnn.InputError, match=message):
             call()
