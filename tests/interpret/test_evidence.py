@@ -72,7 +72,7 @@ def hits(maps, corners):
     [
         ("grad_cam", "trained", {}),
         ("grad_cam", "averaging", {}),
-        ("saliency", "trained", {"noise": 0.25}),
+        ("saliency", "trained", {}),
         ("occlusion", "averaging", {"window": 6, "stride": 3}),
     ],
 )
@@ -84,13 +84,12 @@ def test_the_peak_lies_in_the_pattern_and_by_shuffled_weights_it_does_not(
     assert (found.shape, found.dtype) == ((40, SIDE, SIDE), "float32")
     share, random = hits(found, corners), np.random.default_rng(0)
     others = []
-    for _ in range(2):
+    for _ in range(4 if name == "saliency" else 2):
         shuffled = keras.models.clone_model(model)
         shuffled.set_weights(
             [random.permutation(w.ravel()).reshape(w.shape) for w in model.get_weights()]
         )
         others.append(hits(METHODS[name](shuffled, images, classes, **options), corners))
-    print(name, network, share, others)
     assert share >= 0.95
     assert share - np.mean(others) >= 0.25
 
@@ -110,7 +109,6 @@ def test_weights_that_are_made_random_from_the_top_destroy_it(averaging, name):
         after = METHODS[name](keras.models.clone_model(model), images, classes)[:, inner, inner]
         pairs = [(a.ravel(), b.ravel()) for a, b in zip(before, after, strict=True)]
         found += [spearmanr(a, b).statistic for a, b in pairs if np.ptp(a) and np.ptp(b)]
-    print(name, len(found), np.mean(found), np.mean(np.abs(found)))
     assert len(found) >= 40
     assert abs(np.mean(found)) <= 0.15
 
