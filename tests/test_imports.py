@@ -54,6 +54,7 @@ ON_TENSORFLOW = {
     "kcnn.devices.memory": "asks it about GPUs; the host's memory, which loading asks for, without",
     "kcnn.graph.formats": "what converters take is its graph",
     "kcnn.graph.runtimes": "reads its SavedModel",
+    "kcnn.interpret.gradient": "takes gradients with respect to images",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
     "kcnn.interpret.style_gradient": "the gradient of a picture, which Keras has not",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",

@@ -15,6 +15,7 @@ import tyro
 
 from kcnn import startup
 from kcnn.cli.export import Export
+from kcnn.cli.inspect import Filters
 from kcnn.cli.models import List, Show
 from kcnn.cli.runs import Evaluate, Predict
 from kcnn.cli.style import Style
@@ -35,6 +36,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "predict": Predict,
     "export": Export,
     "style": Style,
+    "filters": Filters,
 }
 
 

@@ -30,8 +30,11 @@ _ROUNDING, _SMALL = 0.02, 1e-6
 def ending(model: keras.Model) -> Literal["softmax", "sigmoid", "linear"] | None:
     """How a functional or sequential model ends, in nested models too; None: neither."""
     operation = _producer(model)
-    if operation is None:
-        return None
+    return None if operation is None else activation_of(operation)
+
+
+def activation_of(operation: keras.Operation) -> Literal["softmax", "sigmoid", "linear"] | None:
+    """What an operation does to its values in the end; None: something else."""
     kind = type(operation).__name__
     if kind in ("Softmax", "Sigmoid"):
         return "softmax" if kind == "Softmax" else "sigmoid"
@@ -125,12 +128,13 @@ def _producer(model: keras.Model) -> keras.Operation | None:
             nested = _producer(operation)
             if nested is not None:
                 return nested
-        elif not _passes(operation):
+        elif not passes(operation):
             return operation
     return None
 
 
-def _passes(operation: keras.Operation) -> bool:
+def passes(operation: keras.Operation) -> bool:
+    """Whether what values mean is the same behind an operation as in front of it."""
     linear = getattr(operation, "activation", None) is keras.activations.linear
     bare = isinstance(operation, keras.layers.Activation) and linear
     return bare or type(operation).__name__ in _PASSING

@@ -3,8 +3,25 @@
 import importlib
 from typing import Any
 
-#: name: the module that defines it
+#: name: the module that defines it, which has another name: a module is its package's attribute
+#: once it is imported, and would stand where the function shall.
 _HOME: dict[str, str] = {
+    "Exciting": "kcnn.interpret.excitation",
+    "FeatureMaps": "kcnn.interpret.maps",
+    "Filters": "kcnn.interpret.kernels",
+    "Preferred": "kcnn.interpret.preference",
+    "edges": "kcnn.interpret.kernels",
+    "evidence_layer": "kcnn.interpret.activation",
+    "exciting": "kcnn.interpret.excitation",
+    "exciting_each": "kcnn.interpret.excitation",
+    "feature_maps": "kcnn.interpret.maps",
+    "filter_layers": "kcnn.interpret.kernels",
+    "filters": "kcnn.interpret.kernels",
+    "grad_cam": "kcnn.interpret.activation",
+    "map_layers": "kcnn.interpret.maps",
+    "occlusion": "kcnn.interpret.covering",
+    "preferred": "kcnn.interpret.preference",
+    "saliency": "kcnn.interpret.sensitivity",
     "style_transfer": "kcnn.interpret.style",
 }
 

@@ -150,6 +150,19 @@ def read(source: str | os.PathLike | bytes, channels: int = 3) -> Image.Image:
         ) from error
 
 
+def decode_within(source: str | os.PathLike | bytes, side: int, channels: int = 3) -> np.ndarray:
+    """As `decode`, shrunk until its longer side has at most `side` pixels, the aspect ratio kept.
+
+    Raises:
+        InputError: As `decode`; `side` below 1.
+    """
+    if side < 1:
+        raise InputError(f"A picture has at least 1 pixel on a side; received {side}.")
+    image = read(source, channels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.atleast_3d(np.asarray(image))
+
+
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Scale an image until it just covers the target, and cut the centre out.
 
