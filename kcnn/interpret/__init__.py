@@ -6,10 +6,17 @@ from typing import Any
 #: name: the module that defines it, which has another name: a module is its package's attribute
 #: once it is imported, and would stand where the function shall.
 _HOME: dict[str, str] = {
+    "Answers": "kcnn.interpret.answers",
     "Exciting": "kcnn.interpret.excitation",
     "FeatureMaps": "kcnn.interpret.maps",
     "Filters": "kcnn.interpret.kernels",
+    "Pair": "kcnn.interpret.pairs",
     "Preferred": "kcnn.interpret.preference",
+    "balanced_accuracy": "kcnn.interpret.mistakes",
+    "best_temperature": "kcnn.interpret.calibration",
+    "by_class": "kcnn.interpret.mistakes",
+    "calibration_curve": "kcnn.interpret.calibration",
+    "confusion": "kcnn.interpret.mistakes",
     "edges": "kcnn.interpret.kernels",
     "evidence_layer": "kcnn.interpret.activation",
     "exciting": "kcnn.interpret.excitation",
@@ -18,11 +25,18 @@ _HOME: dict[str, str] = {
     "filter_layers": "kcnn.interpret.kernels",
     "filters": "kcnn.interpret.kernels",
     "grad_cam": "kcnn.interpret.activation",
+    "macro_f1": "kcnn.interpret.mistakes",
     "map_layers": "kcnn.interpret.maps",
+    "mcnemar": "kcnn.interpret.pairs",
+    "most_confident_mistakes": "kcnn.interpret.mistakes",
+    "negative_log_likelihood": "kcnn.interpret.calibration",
     "occlusion": "kcnn.interpret.covering",
     "preferred": "kcnn.interpret.preference",
+    "risk_coverage": "kcnn.interpret.calibration",
     "saliency": "kcnn.interpret.sensitivity",
     "style_transfer": "kcnn.interpret.style",
+    "thresholds": "kcnn.interpret.two_classes",
+    "wilson": "kcnn.interpret.mistakes",
 }
 
 __all__: list[str] = [*_HOME]  # noqa: PLE0604 - the names are strings
