@@ -18,6 +18,8 @@ class Evaluate(Command):
     """A folder below logs; a file of `kcnn export`; or a network's name, for published weights."""
     data: str | None = None
     """Other data than the run's own: a name, a .npz file or a folder."""
+    out: Path | None = None
+    """A folder for all figures, tables, pictures, and predictions.csv."""
     batch_size: int | None = None
     """Images that the network takes at once; by default as many as its memory suggests."""
     trust: str | None = None
@@ -25,14 +27,18 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Print the task's figures."""
-        from kcnn.runs.inference import evaluate_run
+        from kcnn.runs.evaluation import write_evaluation
+        from kcnn.runs.inference import evaluated
         from kcnn.runs.published import run_of
         from kcnn.tasks.show import print_evaluation
-        from kcnn.terminal import console
+        from kcnn.terminal import console, styled
 
         run, terminal = run_of(self.run_directory, self.trust), console()
-        found = evaluate_run(run, self.data, batch_size=self.batch_size, console=terminal)
-        print_evaluation(terminal, run.task, found, run.class_names)
+        found = evaluated(run, self.data, batch_size=self.batch_size, console=terminal)
+        print_evaluation(terminal, run.task, found.evaluation, run.class_names)
+        if self.out is not None:
+            for path in write_evaluation(self.out, run, found, terminal):
+                terminal.print(styled(f"→ {path}"), soft_wrap=True)
 
 
 @dataclass(frozen=True)

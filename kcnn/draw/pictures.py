@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,9 @@ def rows(
 def png(figure: Any) -> bytes:
     """A figure of matplotlib as the bytes of a PNG."""
     held = io.BytesIO()
-    figure.savefig(held, dpi=110)
+    with warnings.catch_warnings():  # names in letters that the font lacks become boxes
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        figure.savefig(held, dpi=110)
     return held.getvalue()
 
 

@@ -24,6 +24,7 @@ from kcnn.runs.directory import Run
 from kcnn.runs.resuming import as_recorded
 from kcnn.startup import keras
 from kcnn.tasks.pictures import PictureProblem, whole_of
+from kcnn.tasks.problem import Problem
 from kcnn.tasks.task import Evaluation
 from kcnn.terminal import command, shape_text, styled
 
@@ -170,13 +171,46 @@ def evaluate_run(
             know, images of another size, or pixels of another scale; the run was trained on data
             in memory and none is given; a batch size below 1.
     """
+    return evaluated(run, data, batch_size=batch_size, console=console).evaluation
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluated:
+    """An evaluation, and of what."""
+
+    evaluation: Evaluation
+    network: keras.Model
+    problem: Problem
+    part: str  #: which split of the problem: "test" or "validation"
+
+
+def evaluated(
+    run: Run,
+    data: Any = None,
+    *,
+    part: str = "test",
+    batch_size: int | None = None,
+    console: Console | None = None,
+) -> Evaluated:
+    """As `evaluate_run`, with the images beside it.
+
+    Args:
+        run: A finished run.
+        data: Other data than the run's own.
+        part: The split; of other data all are "test".
+        batch_size: Images that the network takes at once; None chooses by its memory.
+        console: A terminal there shows how far it is.
+
+    Raises:
+        InputError: As `evaluate_run`.
+    """
     model, own = run.network, data is None
     images = _batch_size(model, batch_size)
     given = _own_data(run) if own else run.task.handed(data, run.class_names, run.recipe)
     problem = run.task.problem(given, run.recipe, model)
-    if own and not problem.sizes["test"]:
+    if own and not problem.sizes[part]:
         raise InputError(
-            f"The data {problem.name!r} have no test split. Name what to evaluate on: --data."
+            f"The data {problem.name!r} have no {part} split. Name what to evaluate on: --data."
         )
     if isinstance(problem, PictureProblem):
         problem = dataclasses.replace(problem, whole=whole_of(model, run.recipe))
@@ -187,8 +221,8 @@ def evaluate_run(
             console.print(styled(f"evaluated on {given.provenance}"))
     targets = run.task.targets(problem, model.output_shape[-1])
     size, scale = model.input_shape[1:3], run.recipe.evaluation_scale
-    batches = problem.evaluation("test", images, size, targets, scale)
-    return run.task.evaluate(model, batches, console)
+    batches = problem.evaluation(part, images, size, targets, scale)
+    return Evaluated(run.task.evaluate(model, batches, console), model, problem, part)
 
 
 def split_batches(run: Run, part: str) -> Iterator[tuple[Any, Any]]:

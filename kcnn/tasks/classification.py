@@ -25,9 +25,11 @@ from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress, refuse_not_finite
 from kcnn.graph.outputs import ending, gives_logits, meaning
+from kcnn.interpret.answers import Answers
+from kcnn.interpret.mistakes import confusion
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
-from kcnn.tasks import show
+from kcnn.tasks import class_figures, show
 from kcnn.tasks.inputs import as_problem, refuse_other_task
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import StreamProblem
@@ -45,6 +47,7 @@ class ClassEvaluation:
     loss: float  #: mean cross-entropy in nats
     accuracy: float
     confusion: np.ndarray  #: (classes, classes) counts; rows are true, columns predicted
+    answers: Answers  #: the probabilities of each image, in the order of the images
 
     @property
     def figures(self) -> dict[str, float]:
@@ -59,9 +62,10 @@ class ClassEvaluation:
         return [float(r / n) if n else None for r, n in zip(right, totals, strict=True)]
 
     def details(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """The accuracy of each class, by its name."""
+        """Figures beside the accuracy, and those of each class by its name (`class_figures`)."""
         by_class = zip(class_names, self.accuracy_per_class, strict=True)
-        return {"accuracy_per_class": dict(by_class)}
+        found = class_figures.details(self.answers, self.confusion, class_names)
+        return {**found, "accuracy_per_class": dict(by_class)}
 
 
 @dataclass(frozen=True)
@@ -184,24 +188,24 @@ class Classification:
         """Loss and confusion over the batches, in one pass."""
         count = int(batches.cardinality())
         run, loss = forward(model, count), 0.0
-        confusion = np.zeros((0, 0), dtype="int64")
+        said, true = list[np.ndarray](), list[np.ndarray]()
         for images, labels in progress(batches, "evaluating", count, console):
             outputs = run(images)
             refuse_not_finite(model, outputs)
             predicted = probabilities(outputs, self._logits(model, outputs))
             truth = _columns(labels.numpy())
-            if not confusion.size:
-                confusion = np.zeros((truth.shape[1],) * 2, dtype="int64")
             loss += cross_entropy(truth, predicted)
-            np.add.at(confusion, (truth.argmax(axis=1), predicted.argmax(axis=1)), 1)
-        images = int(confusion.sum())
-        accuracy = float(np.trace(confusion) / images)
-        return ClassEvaluation(images, loss / images, accuracy, confusion)
+            said.append(predicted)
+            true.append(truth.argmax(axis=1))
+        answers = Answers(np.concatenate(true), np.concatenate(said))
+        counts = confusion(answers.truth, answers.said, answers.classes)
+        images = len(answers)
+        accuracy = float(np.trace(counts) / images)
+        return ClassEvaluation(images, loss / images, accuracy, counts, answers)
 
     def tables(self, details: Mapping[str, Any]) -> list[Table]:
-        """Accuracy by class."""
-        by_class = details.get("accuracy_per_class")
-        return [show.bars(by_class, "Test accuracy by class")] if by_class else []
+        """The figures beside the accuracy, and those of each class, the worst first."""
+        return class_figures.tables(details)
 
     def predictions(
         self,

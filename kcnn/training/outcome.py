@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import IO, Any
 
-from kcnn.callbacks.records.tensorboard import write_picture, write_scalar
+from kcnn.callbacks.records.tensorboard import write_picture, write_scalars
 from kcnn.devices.names import device_name
 from kcnn.figures import of_split
 from kcnn.runs.directory import RunDirectory
@@ -119,10 +120,12 @@ def save(
     if save_model:
         _save_models(directory, attempt, model)
     try:
-        for part in ("validation", "test"):
-            for figure in ranking(task):
-                if (value := result[f"{part}_{figure.name}"]) is not None:
-                    write_scalar(directory.path, f"kept/{part}_{figure.name}", value)
+        figures = {
+            f"kept/{name}": float(value)
+            for name, value in result.items()
+            if name.startswith(("validation_", "test_")) and isinstance(value, Real)
+        }
+        write_scalars(directory.path, figures)
         for name, png in pictures.items():
             replace(directory.path / f"{name}.png", partial(_written, png))
             write_picture(directory.path, f"kept/{name}", png)

@@ -78,7 +78,8 @@ def test_a_training_with_nothing_on_standard_error(tmp_path):
         text in done.stdout
         for text in (
             "61,706 parameters", "8×8 resized to 32×32×1 inside the model", "1/2", "2/2",
-            "test accuracy", "images per second", "Test accuracy by class", "tensorboard --logdir",
+            "test accuracy", "images per second", "By class, the worst first",
+            "tensorboard --logdir",
         )
     )  # fmt: skip
     directory = next((tmp_path / "läufe").iterdir())

@@ -193,11 +193,11 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", line)
 
 
-def write_scalar(log_dir: str | Path, name: str, value: float) -> None:
-    """Add one figure of a whole run, such as one on the test split, to `log_dir`."""
-
+def write_scalars(log_dir: str | Path, values: Mapping[str, float]) -> None:
+    """Add figures of a whole run, such as those on the test split, to `log_dir`."""
     with tf.summary.create_file_writer(os.fsencode(log_dir)).as_default() as writer:
-        tf.summary.scalar(name, value, step=0)
+        for name, value in values.items():
+            tf.summary.scalar(name, value, step=0)
         writer.close()
 
 
