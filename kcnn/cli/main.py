@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from kcnn import startup
+from kcnn.cli.compare import Compare
 from kcnn.cli.export import Export
 from kcnn.cli.inspect import Filters
 from kcnn.cli.models import List, Show
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "tune": Tune,
     "evaluate": Evaluate,
     "predict": Predict,
+    "compare": Compare,
     "export": Export,
     "style": Style,
     "filters": Filters,

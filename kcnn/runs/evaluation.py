@@ -18,15 +18,18 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from rich.console import Console
 
+from kcnn.data.sets.decoding import decode
 from kcnn.draw import errors as draw
+from kcnn.draw.pictures import as_bytes
 from kcnn.errors import InputError
 from kcnn.interpret.answers import Answers
 from kcnn.interpret.calibration import (
@@ -127,10 +130,10 @@ def write_evaluation(
     paths = [folder / "figures.json"]
     for name, rows in tables.items():
         paths.append(folder / f"{name}.csv")
-        files.replace(paths[-1], _bytes(_csv(rows)))
+        files.replace(paths[-1], partial(write_bytes, csv_bytes(rows)))
     for name, png in pictures.items():
         paths.append(folder / f"{name}.png")
-        files.replace(paths[-1], _bytes(png))
+        files.replace(paths[-1], partial(write_bytes, png))
     return paths
 
 
@@ -180,6 +183,22 @@ def image_files(found: Evaluated) -> Sequence[Path] | None:
     if not isinstance(found.problem, StoredProblem):
         return None
     return getattr(found.problem.data, found.part).files
+
+
+def picture(found: Evaluated, index: int) -> np.ndarray:
+    """An image that was evaluated, to be looked at: (H, W, 3) or (H, W, 1) uint8.
+
+    Files are as they are, upright; arrays of other ranges go from black to white.
+
+    Raises:
+        InputError: The file is gone or damaged; the images passed by in a stream.
+    """
+    if (sources := image_files(found)) is not None:
+        return decode(sources[index])
+    if not isinstance(found.problem, StoredProblem):
+        raise InputError("Images of a stream cannot be looked at again.")
+    image = getattr(found.problem.data, found.part).array[index]
+    return as_bytes(image[..., :3] if image.shape[-1] >= 3 else image[..., :1])
 
 
 def _with_choices(answers: Answers, chosen: OnValidation) -> dict[str, Any]:
@@ -240,11 +259,16 @@ def _confusion_rows(counts: np.ndarray, names: Sequence[str]) -> Iterator[list[A
         yield [name, *row]
 
 
-def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
+def csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Rows as comma-separated values; the bytes of names of files as they are."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return os.fsencode(text.getvalue())  # names of files are bytes of any kind
+    try:
+        return os.fsencode(text.getvalue())
+    except UnicodeEncodeError:  # of an archive: half a character, which is in no name of a file
+        return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _bytes(content: bytes) -> Callable[[Any], object]:
-    return lambda file: file.write(content)
+def write_bytes(content: bytes, file: IO[bytes]) -> None:
+    """What `kcnn.storage.files.replace` is to write."""
+    file.write(content)
