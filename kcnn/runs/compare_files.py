@@ -98,7 +98,7 @@ def _section(found: Comparison, heading: str, which: np.ndarray, wrong: int) -> 
     assert measured is not None
     answers, names = _answers(found, wrong), found.runs[wrong].class_names
     captions = [
-        f"{names[answers.truth[k]]}\nnot {names[answers.said[k]]} {answers.confidence[k]:.2f}"
+        f"{names[answers.truth[k]]}\nsaid: {names[answers.said[k]]} {answers.confidence[k]:.0%}"
         for k in which
     ]
     return Section(heading, [picture(measured, int(k)) for k in which], captions)

@@ -116,7 +116,7 @@ def _summary(details: Mapping[str, Any]) -> Table:
     table.add_column(style="bold cyan")
     table.add_column(justify="right")
     table.add_column(style="dim", overflow="ellipsis", no_wrap=True)
-    looked_for = f"for {list(details['confusion'])[-1]}"
+    looked_for = f"looked for: {list(details['confusion'])[-1]}"
     more = {
         "calibration_error": f"{BINS} bins of equal width",
         "roc_auc": looked_for,

@@ -72,7 +72,7 @@ def test_of_two_classes():
     assert "top5_accuracy" not in found
     text = shown(found)
     assert "test ROC AUC" in text
-    assert "for yes" in text
+    assert "looked for: yes" in text
 
 
 def test_of_two_classes_of_which_one_occurs():
