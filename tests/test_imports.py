@@ -57,6 +57,7 @@ ON_TENSORFLOW = {
     "kcnn.interpret.gradient": "takes gradients with respect to images",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
     "kcnn.interpret.style_gradient": "the gradient of a picture, which Keras has not",
+    "kcnn.interpret.health": "gradients by its tape, where it is the backend",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
     "kcnn.callbacks.records.hparams": "writes TensorBoard's files",
     "kcnn.callbacks.records.tensorboard": "writes TensorBoard's files, also in Keras' own callback",

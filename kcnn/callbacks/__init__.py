@@ -5,6 +5,7 @@ from kcnn.callbacks.averaging.swa import StochasticWeightAveraging
 from kcnn.callbacks.checkpoint.best import BestWeights
 from kcnn.callbacks.checkpoint.exact import ExactCheckpoint
 from kcnn.callbacks.records.guards import Tolerant
+from kcnn.callbacks.records.health import Health
 from kcnn.callbacks.records.meter import Meter
 from kcnn.callbacks.records.metrics_table import MetricsTable
 from kcnn.callbacks.records.progress import Progress
@@ -14,6 +15,7 @@ __all__ = [
     "BestWeights",
     "EvaluateEMA",
     "ExactCheckpoint",
+    "Health",
     "Meter",
     "MetricsTable",
     "Progress",

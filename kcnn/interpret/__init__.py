@@ -29,6 +29,7 @@ _HOME: dict[str, str] = {
     "filter_layers": "kcnn.interpret.kernels",
     "filters": "kcnn.interpret.kernels",
     "grad_cam": "kcnn.interpret.activation",
+    "look": "kcnn.interpret.health",
     "macro_f1": "kcnn.interpret.mistakes",
     "map_layers": "kcnn.interpret.maps",
     "mcnemar": "kcnn.interpret.pairs",

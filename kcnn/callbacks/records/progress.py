@@ -118,7 +118,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def _is_metric(name: str) -> bool:
-    return not name.startswith(("val_", "swa_")) and name not in _OTHERS
+    return not name.startswith(("val_", "swa_", "health/")) and name not in _OTHERS
 
 
 def _figure(value: float | None) -> str:
