@@ -218,4 +218,4 @@ def _surest(which: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 def default_folder(runs: Sequence[Run]) -> Path:
     """Where a comparison is written: in the first run's folder, where it has one."""
     first = runs[0].directory
-    return (first if first.is_dir() else Path()) / "comparison"
+    return (first if (first / "recipe.json").is_file() else Path()) / "comparison"
