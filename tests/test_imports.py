@@ -60,6 +60,7 @@ ON_TENSORFLOW = {
     "kcnn.interpret.health": "gradients by its tape, where it is the backend",
     "kcnn.callbacks.averaging.mean": "averages in one graph, where it is the backend",
     "kcnn.callbacks.records.hparams": "writes TensorBoard's files",
+    "kcnn.callbacks.records.images": "what ends no training: errors of its writer",
     "kcnn.callbacks.records.tensorboard": "writes TensorBoard's files, also in Keras' own callback",
 }
 

@@ -6,6 +6,7 @@ from kcnn.callbacks.checkpoint.best import BestWeights
 from kcnn.callbacks.checkpoint.exact import ExactCheckpoint
 from kcnn.callbacks.records.guards import Tolerant
 from kcnn.callbacks.records.health import Health
+from kcnn.callbacks.records.images import TensorBoardImages
 from kcnn.callbacks.records.meter import Meter
 from kcnn.callbacks.records.metrics_table import MetricsTable
 from kcnn.callbacks.records.progress import Progress
@@ -21,5 +22,6 @@ __all__ = [
     "Progress",
     "StochasticWeightAveraging",
     "TensorBoard",
+    "TensorBoardImages",
     "Tolerant",
 ]

@@ -1,4 +1,4 @@
-"""Commands that look: what filters find in a picture."""
+"""Commands that look: what a run has learned, what filters find in a picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,32 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from kcnn.cli.command import Command
+
+
+@dataclass(frozen=True)
+class Inspect(Command):
+    """Show what a run has learned and how it errs: pictures, and one page that opens from disk."""
+
+    run_directory: Positional[Path]
+    """A folder below logs."""
+    images: Positional[tuple[Path, ...]] = ()
+    """Pictures of which the evidence is shown; none: one image of each class."""
+    data: str | None = None
+    """Other data than the run's own, to look at: a name, a .npz file or a folder."""
+    out: Path | None = None
+    """Where files are written; the default is `inspect` in the run's folder."""
+    trust: str | None = None
+    """The Python file or module of a task of your own, whose code may run here."""
+
+    def run(self) -> None:
+        """Write them, and say where they are."""
+        from kcnn.runs.inspect import inspect_run
+        from kcnn.runs.published import run_of
+        from kcnn.terminal import console, styled
+
+        run, terminal = run_of(self.run_directory, self.trust), console()
+        for path in inspect_run(run, self.images, data=self.data, out=self.out, console=terminal):
+            terminal.print(styled(f"→ {path}"), soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tyro
 from kcnn import startup
 from kcnn.cli.compare import Compare
 from kcnn.cli.export import Export
-from kcnn.cli.inspect import Filters
+from kcnn.cli.inspect import Filters, Inspect
 from kcnn.cli.models import List, Show
 from kcnn.cli.runs import Evaluate, Predict
 from kcnn.cli.style import Style
@@ -35,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "tune": Tune,
     "evaluate": Evaluate,
     "predict": Predict,
+    "inspect": Inspect,
     "compare": Compare,
     "export": Export,
     "style": Style,

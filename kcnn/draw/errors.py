@@ -5,7 +5,7 @@ Every function takes arrays and gives the bytes of a PNG.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -121,6 +121,35 @@ def risk_by_coverage(coverage: np.ndarray, risk: np.ndarray) -> bytes:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
+    return png(made)
+
+
+def precision_recall(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], classes: int
+) -> bytes:
+    """Precision by recall of each class against all others, over each other.
+
+    Args:
+        curves: By name, of anybody: precision and recall (M,) each, and the average precision.
+        classes: How many there are, of which these are the worst.
+    """
+    from matplotlib import colormaps
+
+    made = figure(6.4, 4.2)
+    axes = made.subplots()
+    colours = colormaps["tab10"]
+    for index, (name, (precision, recall, average)) in enumerate(curves.items()):
+        axes.step(
+            np.insert(recall, 0, 0.0), np.insert(precision, 0, precision[0]),
+            color=colours(index % 10), lw=1.2, label=f"{average:.3f} {_short(name)}",
+        )  # fmt: skip
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(alpha=0.25)
+    title = "average precision" if classes == len(curves) else f"the worst of {classes} classes"
+    made.legend(loc="outside right upper", fontsize=8, frameon=False, title=title, title_fontsize=8)
     return png(made)
 
 

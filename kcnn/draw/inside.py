@@ -131,6 +131,28 @@ def evidence(
     return strips(rows, columns=1 + len(maps))
 
 
+def evidence_across(
+    pictures: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    captions: Sequence[str],
+    *,
+    limits: tuple[float, float] | None = None,
+) -> bytes:
+    """A PNG as `evidence`, for many pictures: they stand side by side, each map in a row below.
+
+    Args:
+        pictures: (N, H, W, C) of any range.
+        maps: By name, (N, H, W) each, at least 0.
+        captions: One for each picture.
+        limits: What is black and white in pictures; None: see `as_picture`.
+    """
+    tiles = [as_picture(picture, limits) for picture in pictures]
+    rows = [Strip("Pictures", tiles, captions)]
+    for name, of in maps.items():
+        rows.append(Strip(name, [over(tile, one) for tile, one in zip(tiles, of, strict=True)]))
+    return strips(rows, columns=len(tiles), width=1000)
+
+
 def edges(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
     """A PNG: a picture and the signed maps of edge filters, on one scale.
 

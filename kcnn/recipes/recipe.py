@@ -348,6 +348,12 @@ class Recipe:
     histograms: bool = field(
         False, "Write weight histograms for TensorBoard at every epoch.", checks.switch, role="free"
     )
+    images_every: int | None = field(
+        None,
+        "Write filters, maps and mistakes for TensorBoard every so many epochs; else at the end.",
+        checks.whole(1),
+        role="free",
+    )
     name: str | None = field(
         None,
         "The run's folder below `logs`; the default is made of data, model and time.",

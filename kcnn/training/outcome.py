@@ -9,7 +9,7 @@ from functools import partial
 from numbers import Real
 from typing import IO, Any
 
-from kcnn.callbacks.records.tensorboard import write_picture, write_scalars
+from kcnn.callbacks.records.tensorboard import write_pictures, write_scalars
 from kcnn.devices.names import device_name
 from kcnn.figures import of_split
 from kcnn.runs.directory import RunDirectory
@@ -115,6 +115,7 @@ def save(
     save_model: bool,
     warn: Callable[[str], None],
     pictures: Mapping[str, bytes],
+    inside: Mapping[str, bytes],
 ) -> None:
     """Write models, figures of the kept weights, pictures, result; the run is complete then."""
     if save_model:
@@ -128,7 +129,10 @@ def save(
         write_scalars(directory.path, figures)
         for name, png in pictures.items():
             replace(directory.path / f"{name}.png", partial(_written, png))
-            write_picture(directory.path, f"kept/{name}", png)
+        kept = {f"kept/{name}": png for name, png in pictures.items()}
+        for shown, step in ((kept, 0), (inside, result["epochs"])):  # `kcnn inspect` makes files
+            if shown:
+                write_pictures(directory.path, shown, step)
     except (OSError, tf.errors.OpError) as error:
         warn(f"TensorBoard does not get the figures of the kept weights ({error}).")
     directory.write_result(dict(result))

@@ -153,7 +153,8 @@ def hparams(recipe: ResolvedRecipe) -> dict[str, Any]:
     """What HParams compares: model, data, and every field that is not simply off."""
     fields, off = recipe.to_dict(), Recipe().to_dict()
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
-    for name in ("name", "logs", "histograms", "skip_bad", "select", "validation", "split_seed"):
+    free = ("name", "logs", "histograms", "images_every", "skip_bad")
+    for name in (*free, "select", "validation", "split_seed"):
         fields.pop(name)
     changed = {n: value for n, value in fields.items() if value not in (off[n], "none")}
     return named | changed.pop("options", {}) | changed

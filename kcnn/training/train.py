@@ -54,7 +54,8 @@ def train(
         callbacks: Further Keras callbacks.
         save_model: Write `model.keras` and `best.weights.h5`. Without, the network is in what is
             returned, and in the checkpoints as long as the run has not ended.
-        verbose: Show header, progress and results on standard output.
+        verbose: Show header, progress and results on standard output, and draw for TensorBoard what
+            was learned; without, only where `images_every` asks for it.
 
     Raises:
         InputError: Bad input of any kind, before training starts.
@@ -109,7 +110,8 @@ def resume(
         trust: The Python file or module of the run's network, where the recipe names one: its
             code runs then.
         cache: As in a recipe. A folder that the run's own recipe names is not written to.
-        verbose: Show header, progress and results on standard output.
+        verbose: Show header, progress and results on standard output, and draw for TensorBoard what
+            was learned; without, only where `images_every` asks for it.
 
     Raises:
         InputError: No run; a network whose code is not trusted; one that another process is

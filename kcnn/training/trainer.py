@@ -23,6 +23,7 @@ from kcnn.training.explanation import explain
 from kcnn.training.loop import optimizers
 from kcnn.training.loop.engine import Engine
 from kcnn.training.outcome import Report, result_of, save
+from kcnn.training.pictures import of_the_end
 from kcnn.training.probe import Probe, probe
 from kcnn.training.retry import RateScale
 from kcnn.training.setup import Setup
@@ -85,9 +86,12 @@ class Trainer:
                 setup.task.compile(one, optimizers.for_use(setup.recipe, one))
         found = Report.of(setup, model)
         result = result_of(setup, attempt, model, steps, found)
-        pictures = found.pictures(setup, model) if found else {}
+        shown = dict(found.pictures(setup, model)) if found else {}
+        # A training that shows nothing, as in loops of them, draws nothing unasked.
+        drawn = self.save_model and (setup.recipe.images_every or not self.console.quiet)
+        inside = of_the_end(setup, self.directory, model, self._warn) if drawn else {}
         task, keep = setup.task, self.save_model
-        save(self.directory, task, attempt, handed, result, keep, self._warn, pictures)
+        save(self.directory, task, attempt, handed, result, keep, self._warn, shown, inside)
         report.results(self.console, setup.task, result, self.directory.path)
         return Run(
             directory=self.directory.path,

@@ -26,6 +26,7 @@ from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.training import report
 from kcnn.training.loop.schedules import swa_epoch
+from kcnn.training.pictures import callback
 from kcnn.training.setup import Setup
 
 Callbacks = list[keras.callbacks.Callback]
@@ -66,6 +67,7 @@ class Watchers:
         kept = BestWeights(best, sizes["validation"], task.figures[0])
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
         board = _board(setup, directory, model)
+        pictures = callback(setup, directory)
         return cls(
             best=kept,
             meter=Meter(sizes["train"]),
@@ -73,7 +75,7 @@ class Watchers:
             swa=_averaging(setup),
             board=board,
             recorders=[
-                *_recorders(board, directory, console),
+                *_recorders(directory, console, board, *([pictures] if pictures else [])),
                 progress,
                 *_stopping(setup),
             ],
@@ -129,14 +131,16 @@ def _board(setup: Setup, directory: RunDirectory, model: keras.Model) -> TensorB
     )
 
 
-def _recorders(board: TensorBoard, directory: RunDirectory, console: Console) -> Callbacks:
+def _recorders(
+    directory: RunDirectory, console: Console, *boards: keras.callbacks.Callback
+) -> Callbacks:
     """Logs, whose loss ends no training."""
 
     def warn(message: str) -> None:
         console.print(message, style="yellow")
 
     tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
-    return [tolerant(board), tolerant(MetricsTable(directory.metrics))]
+    return [*map(tolerant, boards), tolerant(MetricsTable(directory.metrics))]
 
 
 def _stopping(setup: Setup) -> Callbacks:

@@ -201,10 +201,11 @@ def write_scalars(log_dir: str | Path, values: Mapping[str, float]) -> None:
         writer.close()
 
 
-def write_picture(log_dir: str | Path, name: str, png: bytes) -> None:
-    """Add a picture of a whole run, the bytes of a PNG, to `log_dir`."""
+def write_pictures(log_dir: str | Path, pictures: Mapping[str, bytes], step: int = 0) -> None:
+    """Add pictures, the bytes of PNGs by name, to `log_dir`."""
     with tf.summary.create_file_writer(os.fsencode(log_dir)).as_default() as writer:
-        tf.summary.image(name, tf.io.decode_png(png)[tf.newaxis], step=0)
+        for name, png in pictures.items():
+            tf.summary.image(name, tf.io.decode_png(png, 3)[tf.newaxis], step=step)
         writer.close()
 
 

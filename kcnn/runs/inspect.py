@@ -1,0 +1,116 @@
+"""`kcnn inspect`: what a run has learned and how it errs, as pictures and one page of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from kcnn.draw.page import Part, page
+from kcnn.errors import InputError
+from kcnn.figures import LOSS
+from kcnn.runs import looking
+from kcnn.runs.directory import Run
+from kcnn.runs.evaluation import write_bytes
+from kcnn.runs.inference import evaluated, image_paths
+from kcnn.startup import tf
+from kcnn.storage import files
+
+
+def inspect_run(
+    run: Run,
+    images: Sequence[str | Path] = (),
+    *,
+    data: Any = None,
+    out: Path | None = None,
+    console: Console,
+) -> list[Path]:
+    """Write PNGs and `report.html`, which opens from disk without network; the files.
+
+    Args:
+        run: A finished one.
+        images: Files of which the evidence is shown; none: one image of each class.
+        data: Other data than the run's own, to look at.
+        out: The folder; the default is `inspect` in the run's.
+        console: A terminal there shows a bar.
+
+    Raises:
+        InputError: The data are not there or have changed; an image cannot be read; the folder
+            cannot be written.
+    """
+    folder, paths = out or run.directory / "inspect", image_paths(images)
+    given = looking.read(run, paths)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to {str(folder)!r}: {error.strerror}. Choose another folder with --out."
+        ) from error
+    part = "test" if data is not None or _has_test(run) else "validation"
+    found = evaluated(run, data, part=part, console=console)
+    seen = looking.sample(run, found)
+    todo: list[tuple[str, Callable[[], Part | list[Part]]]] = [
+        ("The training", partial(looking.training, run, found)),
+        ("How it errs", partial(looking.errors, seen)),
+        ("Worst mistakes", partial(looking.mistakes, seen)),
+        ("Filters, early to late", partial(looking.filters, seen)),
+        ("Feature maps", partial(looking.maps, seen)),
+        ("What excites units", partial(looking.exciting, seen)),
+        ("Preferred pictures", partial(looking.preferred, seen)),
+        ("Where the evidence lies", partial(looking.evidence, seen, given)),
+        ("The recipe", partial(looking.recipe, run)),
+    ]
+    parts = _made(todo, console)
+    content = page(_title(run), str(run.directory), _cards(run, found), parts)
+    written = []
+    for name, png in looking.as_pngs(parts).items():
+        written.append(folder / f"{name}.png")
+        files.replace(written[-1], partial(write_bytes, png))
+    written.append(folder / "report.html")
+    # Half a character, of a file's name, is in no page.
+    files.replace(written[-1], partial(write_bytes, content.encode("utf-8", "replace")))
+    return written
+
+
+def _made(
+    todo: Sequence[tuple[str, Callable[[], Part | list[Part]]]], console: Console
+) -> list[Part]:
+    parts = list[Part]()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(todo))
+        for title, make in todo:
+            bar.update(task, description=title)
+            try:
+                made = make()
+            except (InputError, tf.errors.OpError) as error:
+                made = looking.refused(title, error)
+            parts += made if isinstance(made, list) else [made]
+            bar.advance(task)
+    return parts
+
+
+def _has_test(run: Run) -> bool:
+    return bool((run.data.get("images") or {}).get("test", 1))
+
+
+def _title(run: Run) -> str:
+    return f"{run.recipe.model} on {run.data['name']}"
+
+
+def _cards(run: Run, found: Any) -> list[tuple[str, str]]:
+    """What to see first."""
+    evaluation = found.evaluation
+    cards = [
+        (figure.text(evaluation.figures[figure.name]), f"{found.part} {figure.label}")
+        for figure in run.task.figures
+    ]
+    cards.append((LOSS.text(evaluation.loss), f"{found.part} loss"))
+    cards.append((f"{evaluation.images:,}", f"{found.part} images"))
+    cards.append((f"{run.network.count_params():,}", "parameters"))
+    if run.result:
+        cards.append((f"{run.result['seconds']:,.0f} s", "of training"))
+    return cards

@@ -1,0 +1,358 @@
+"""The parts of a run's report: each looks at one thing, and gives text, tables and PNGs.
+
+What cannot be shown of a network or task says why; the report goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcnn import interpret
+from kcnn.data import load_image
+from kcnn.draw import inside
+from kcnn.draw.curves import training_curves
+from kcnn.draw.page import Grid, Part, Picture
+from kcnn.draw.sheets import Section, contact_sheet
+from kcnn.errors import InputError
+from kcnn.figures import LOSS
+from kcnn.interpret.maps import FeatureMaps
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs.directory import Run
+from kcnn.runs.evaluation import chosen_on_validation, class_pictures, picture
+from kcnn.runs.inference import Evaluated
+from kcnn.startup import keras
+from kcnn.tasks.classification import ClassEvaluation
+from kcnn.terminal import shape_text
+
+#: Images of which colours and exciting pictures are taken; whose maps tell dead units.
+_SAMPLE, _MAPS = 512, 64
+#: Mistakes, classes, layers and units that are shown; steps of the pictures that units prefer.
+_MISTAKES, _CLASSES, _LAYERS, _UNITS, _STEPS = 12, 10, 3, 5, 96
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A run, its evaluation, and some of the images as the network gets them."""
+
+    run: Run
+    found: Evaluated
+    images: np.ndarray  #: (N, H, W, C), at most `_SAMPLE`, the first of the split
+
+    @property
+    def network(self) -> keras.Model:
+        """Without what fits photographs."""
+        return self.found.network
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """What is black and white in pictures; None: what their own values are."""
+        low, high = (self.run.data.get("pixels") or {}).get("range") or (0, 255)
+        return None if low == high else (min(low, 0), 255 if 1 < high <= 255 else high)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether there is one answer to each image."""
+        return isinstance(self.found.evaluation, ClassEvaluation)
+
+    @cached_property
+    def maps(self) -> list[FeatureMaps]:
+        """Of the first image, early to late; dead units by some more."""
+        return interpret.feature_maps(self.network, self.images[:_MAPS], keep=1)
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """All images of the split, as the network gets them."""
+        run, problem = self.run, self.found.problem
+        targets = run.task.targets(problem, self.network.output_shape[-1])
+        size, scale = self.network.input_shape[1:3], run.recipe.evaluation_scale
+        for images, _ in problem.evaluation(self.found.part, 64, size, targets, scale):
+            yield np.asarray(images)
+
+    def at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The images (N, H, W, C) of those numbers, in the order given."""
+        wanted, first, kept = {int(k) for k in indices}, 0, dict[int, np.ndarray]()
+        for batch in self.batches():
+            for k in range(first, first + len(batch)):
+                if k in wanted:
+                    kept[k] = batch[k - first]
+            first += len(batch)
+            if len(kept) == len(wanted):
+                break
+        return np.stack([kept[int(k)] for k in indices])
+
+
+def sample(run: Run, found: Evaluated) -> Seen:
+    """With the first images of the split; of pictures of any size, those of the first's size."""
+    seen, kept, count = Seen(run, found, np.zeros(0)), list[np.ndarray](), 0
+    for batch in seen.batches():
+        if kept and batch.shape[1:] != kept[0].shape[1:]:
+            continue
+        kept.append(batch[: _SAMPLE - count])
+        count += len(kept[-1])
+        if count >= _SAMPLE:
+            break
+    return dataclasses.replace(seen, images=np.concatenate(kept))
+
+
+def training(run: Run, found: Evaluated) -> Part:
+    """What was trained on what, and its curves."""
+    data, result, recipe = run.data, run.result, run.recipe
+    parts = data.get("images") or {}
+    rows = [
+        ("network", recipe.model),
+        ("parameters", f"{run.network.count_params():,}"),
+        ("images in", shape_text(found.network.input_shape[1:])),
+        ("data", f"{data['name']}: {data['provenance']}"),
+        ("images", ", ".join(f"{part} {count:,}" for part, count in parts.items())),
+        ("classes", f"{len(run.class_names):,}"),
+    ]
+    if result:
+        rows += [
+            ("epochs", f"{result['epochs']:,}, kept: {result['kept_epoch']:,}"),
+            ("time", f"{result['seconds']:,.0f} s, {result['images_per_second']:,.0f} images/s"),
+            ("device", str(result.get("device", ""))),
+        ]
+    panels = {}
+    for figure in (LOSS, *run.task.figures):
+        if f"val_{figure.name}" in run.history:
+            pair = run.history.get(figure.name, []), run.history[f"val_{figure.name}"]
+            panels[figure.label] = {run.directory.name: pair}
+    content: list[Picture | Grid] = [Grid(rows)]
+    if panels:
+        caption = "By epoch: thick on validation, thin on training images as they are augmented."
+        content.append(Picture(training_curves(panels), caption))
+    return Part("The training", "", content)
+
+
+def errors(seen: Seen) -> list[Part]:
+    """Figures with intervals, confusion and calibration; of other tasks their own pictures."""
+    evaluation, names = seen.found.evaluation, seen.run.class_names
+    if not isinstance(evaluation, ClassEvaluation):
+        task, found = seen.run.task, seen.found
+        shown = task.pictures(found.network, found.problem, found.part, evaluation)
+        made = [Picture(png, name.replace("_", " ")) for name, png in shown.items()]
+        return [Part("How it errs", _figures(seen), made)]
+    chosen = chosen_on_validation(seen.run)
+    drawn = class_pictures(evaluation, names, chosen)
+    why = f"No temperature scaling: {chosen.why_not}" if chosen.why_not else ""
+    content: list[Picture | Grid] = [
+        Picture(drawn.pop("confusion"), "Rows are true, columns said."),
+        _by_class(evaluation, names),
+    ]
+    captions = {
+        "calibration": "Confidence against accuracy; beside it divided by a temperature that was "
+        "chosen on validation.",
+        "risk_by_coverage": "What is wrong of what is answered, the surest first.",
+        "two_classes": "Every threshold; the one marked was chosen on validation.",
+    }
+    sure: list[Picture | Grid] = [Picture(png, captions[name]) for name, png in drawn.items()]
+    return [Part("How it errs", _figures(seen), content), Part("How sure it is", why, sure)]
+
+
+def _figures(seen: Seen) -> str:
+    evaluation, part = seen.found.evaluation, seen.found.part
+    told = [
+        f"{figure.label} {figure.text(evaluation.figures[figure.name])}"
+        for figure in seen.run.task.figures
+    ]
+    text = f"On {evaluation.images:,} images ({part}): {', '.join(told)}."
+    if isinstance(evaluation, ClassEvaluation):
+        right = int(evaluation.answers.right.sum())
+        low, high = interpret.wilson(np.array([right]), np.array([evaluation.images]))
+        text += f" The accuracy's 95 % interval: {low[0]:.2%} to {high[0]:.2%} (Wilson)."
+    return text
+
+
+def _by_class(evaluation: ClassEvaluation, names: Sequence[str]) -> Grid:
+    rows = interpret.by_class(evaluation.confusion)
+    order = np.argsort(np.where(np.isnan(rows.recall), 2.0, rows.recall), kind="stable")[:20]
+
+    def share(value: float, ends: np.ndarray) -> str:
+        return "" if np.isnan(value) else f"{value:.1%} ({ends[0]:.0%} to {ends[1]:.0%})"
+
+    return Grid(
+        [
+            (names[k], f"{rows.images[k]:,}", share(rows.recall[k], rows.recall_interval[k]),
+             share(rows.precision[k], rows.precision_interval[k]))
+            for k in order if rows.images[k] or rows.said[k]
+        ],
+        ("class, the worst first", "images", "recall (95 %)", "precision (95 %)"),
+    )  # fmt: skip
+
+
+def mistakes(seen: Seen) -> Part:
+    """What it was surest of and wrong, with the evidence for what it said."""
+    evaluation, names = seen.found.evaluation, seen.run.class_names
+    if not isinstance(evaluation, ClassEvaluation):
+        return Part("Worst mistakes")
+    answers = evaluation.answers
+    worst = interpret.most_confident_mistakes(answers, _MISTAKES).indices
+    if not len(worst):
+        return Part("Worst mistakes", "There is none.")
+    captions = [
+        f"{names[answers.truth[k]]}\nsaid: {names[answers.said[k]]} {answers.confidence[k]:.0%}"
+        for k in worst
+    ]
+    sheet = contact_sheet(
+        [Section("Wrong, and surest", [picture(seen.found, int(k)) for k in worst], captions)], 6
+    )
+    content = [Picture(sheet, "What was true; what was said, and how surely.")]
+    few = worst[:6]
+    maps = interpret.grad_cam(seen.network, seen.at(few), answers.said[few])
+    titles = [f"said: {names[answers.said[k]]}" for k in few]
+    drawn = inside.evidence_across(seen.at(few), {"Grad-CAM": maps}, titles, limits=seen.limits)
+    content.append(Picture(drawn, "Where the evidence for what was said lies (Grad-CAM)."))
+    return Part("Worst mistakes", "", content)
+
+
+def filters(seen: Seen) -> Part:
+    """Kernels early to late."""
+    layers = _spread(interpret.filter_layers(seen.network))
+    content = []
+    for layer in layers:
+        found = interpret.filters(seen.network, layer)
+        coloured = found.kernels.shape[2] == 3
+        if coloured:
+            shown = found.pictures()[:32]
+            drawn = inside.filters(shown, f"{layer}: {len(shown)} of {found.kernels.shape[3]}")
+        else:
+            drawn = inside.kernels(found.kernels, layer)
+        colours = "grey is 0" if coloured else "red is above 0, blue below"
+        content.append(Picture(drawn, f"Filters of {layer}: {colours}."))
+    text = "A filter is a pattern; its map says where in the picture the pattern is."
+    return Part("Filters, early to late", text, content)
+
+
+def maps(seen: Seen) -> Part:
+    """Feature maps of one image, and what of the units is dead."""
+    layers = [(one.title, one.maps[0]) for one in seen.maps]
+    drawn = inside.feature_maps(seen.images[0], layers, limits=seen.limits)
+    caption = "The first image, and what the first units of each layer say of it."
+    return Part("Feature maps", "", [Picture(drawn, caption)])
+
+
+def exciting(seen: Seen) -> Part:
+    """What of the images excites units most."""
+    rows = []
+    for maps in _spread(seen.maps):
+        alive = np.flatnonzero(~maps.dead)
+        units = alive[np.unique(np.linspace(0, len(alive) - 1, 4).round().astype(int))]
+        for one in interpret.exciting_each(seen.network, maps.layer, units, seen.images, top=8):
+            rows.append((f"{maps.layer}, unit {one.unit}", one.crops))
+    text = f"Of {len(seen.images):,} images, what excites a unit most, cut to what it sees."
+    drawn = inside.exciting(rows, columns=8, limits=seen.limits)
+    return Part("What excites units", text, [Picture(drawn, "Each row is one unit.")])
+
+
+def preferred(seen: Seen) -> Part:
+    """What units would like to see: made, not found."""
+    network, shape = seen.network, seen.images.shape[1:]
+    made = []
+    for maps in _spread(seen.maps):
+        units = [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]]
+        found = interpret.preferred(
+            network, maps.layer, units, images=seen.images, shape=shape, steps=_STEPS
+        )
+        made.append((maps.layer, found.images, [f"unit {u}" for u in units]))
+    limits = found.limits
+    if seen.is_classifier:
+        outputs, names = network.output_shape[-1], seen.run.class_names
+        units = list(range(min(outputs, _CLASSES)))  # one output is for the second of two classes
+        found = interpret.preferred(network, None, units, images=seen.images, steps=_STEPS)
+        told = [names[k if outputs > 1 else 1][:16] for k in units]
+        made.append(("classes", found.images, told))
+    drawn = inside.preferred(made, columns=_UNITS, limits=limits)
+    text = "Pictures made from noise to excite a unit or a class as much as can be."
+    return Part("Preferred pictures", text, [Picture(drawn, "Early, middle and late layers.")])
+
+
+def read(run: Run, paths: Sequence[Path]) -> dict[str, np.ndarray]:
+    """Image files as the network gets them, (H, W, C) each, by their names.
+
+    Raises:
+        InputError: One is missing, or no image; the network takes pictures of any size.
+    """
+    if paths and run.task.whole:
+        raise InputError(
+            f"Evidence is shown of classifiers; this run is of {run.task.name}. What it says of "
+            f"pictures, kcnn predict draws."
+        )
+    shape, scale = run.network.input_shape[1:], run.recipe.evaluation_scale
+    return {path.name: load_image(path, shape, scale) for path in paths}
+
+
+def evidence(seen: Seen, images: Mapping[str, np.ndarray]) -> Part:
+    """Where the evidence lies, in pictures of the user or in one of each class."""
+    network, names, evaluation = seen.network, seen.run.class_names, seen.found.evaluation
+    if not isinstance(evaluation, ClassEvaluation):
+        return Part("Where the evidence lies")
+    if images:
+        given, of = np.stack(list(images.values())).astype("float32"), list(images)
+    else:
+        chosen = _one_of_each(evaluation)
+        given = seen.at(chosen)
+        of = [names[k] for k in evaluation.answers.truth[chosen]]
+    outputs = keras.ops.convert_to_numpy(network(given, training=False))
+    said = outputs.argmax(axis=1) if outputs.shape[1] > 1 else None
+    classes = None if said is None else said
+    told = of if said is None else [f"{a}: {names[k]}" for a, k in zip(of, said, strict=True)]
+    shown = {
+        "Grad-CAM": interpret.grad_cam(network, given, classes),
+        "SmoothGrad": interpret.saliency(network, given, classes, samples=8),
+    }
+    drawn = inside.evidence_across(given, shown, told, limits=seen.limits)
+    text = (
+        "Grad-CAM: which places speak for the class that was said (Selvaraju et al. 2017); "
+        "SmoothGrad: on which pixels its score depends (Smilkov et al. 2017)."
+    )
+    return Part("Where the evidence lies", text, [Picture(drawn, "Pictures, and maps over them.")])
+
+
+def recipe(run: Run) -> Part:
+    """All that repeats the training."""
+    base, own = Recipe(), run.recipe.to_dict()
+    rows = [(name, str(value)) for name, value in own.items() if value != getattr(base, name, None)]
+    text = "Fields that are not the defaults of an empty recipe; recipe.json has them all."
+    code = f"kcnn train --recipe {run.directory / 'recipe.json'}"
+    return Part("The recipe", text, [Grid(rows, ("field", "value"))], code)
+
+
+def refused(title: str, error: Exception) -> Part:
+    """In the place of a part that cannot be made."""
+    return Part(title, f"Not shown: {error}")
+
+
+def as_pngs(parts: Sequence[Part]) -> dict[str, bytes]:
+    """The pictures of the parts, by a name for their files."""
+    found: dict[str, bytes] = {}
+    for part in parts:
+        stem = "-".join("".join(c if c.isalnum() else " " for c in part.title.lower()).split())
+        pictures = [one for one in part.content if isinstance(one, Picture)]
+        for index, one in enumerate(pictures, 1):
+            found[f"{stem}-{index}" if len(pictures) > 1 else stem] = one.png
+    return found
+
+
+def _one_of_each(evaluation: ClassEvaluation, most: int = 6) -> np.ndarray:
+    """The first image of each class that was answered rightly; else the first of the class."""
+    answers, chosen = evaluation.answers, list[int]()
+    for k in range(answers.classes):
+        own = np.flatnonzero(answers.truth == k)
+        right = own[answers.right[own]]
+        if len(own):
+            chosen.append(int((right if len(right) else own)[0]))
+    return np.array(chosen[:most])
+
+
+def _spread(layers: Sequence[Any]) -> list[Any]:
+    """An early, a middle and a late one."""
+    if not layers:
+        raise InputError("the network has no such layer.")
+    places = np.linspace(0, len(layers) - 1, min(_LAYERS, len(layers))).round().astype(int)
+    return [layers[k] for k in places]
