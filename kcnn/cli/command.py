@@ -11,3 +11,7 @@ class Command:
 
     debug: bool = False
     """Show the traceback of an error."""
+
+    def run(self) -> None:
+        """Do it."""
+        raise NotImplementedError
