@@ -41,7 +41,10 @@ _COARSEST = 32
             stride=8,
             backbone="vgg16",
         ),
-        *(note(f"FCN-{stride}s on VGG-16.", stride=stride, backbone="vgg16") for stride in (16, 32)),
+        *(
+            note(f"FCN-{stride}s on VGG-16.", stride=stride, backbone="vgg16")
+            for stride in (16, 32)
+        ),
         "Convolutions pad to the same size; the paper pads the image by 100 pixels and crops.",
         "Enlarging is bilinear without weights; the paper trains two of its three filters.",
         "The score of fc7 starts at Glorot's values, the paper's at 0; pool4's and pool3's at 0.",
