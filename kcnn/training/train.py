@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from kcnn import terminal
+from kcnn.recipes.idle import refuse_idle, refuse_idle_skipping
 from kcnn.recipes.recipe import OnNan, Recipe
 from kcnn.recipes.trust import Trust
 from kcnn.runs import resuming
 from kcnn.runs.directory import Run, RunDirectory, check_code, load_run, task_of
 from kcnn.startup import keras, need_tensorflow
 from kcnn.storage import files
+from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import description
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task
@@ -66,7 +68,11 @@ def train(
     need_tensorflow("kcnn.train")
     recipe = recipe or Recipe()
     console = terminal.console(quiet=not verbose)
+    refuse_idle(recipe)
     setup = decide(recipe, model=model, data=data, task=task, console=console)
+    problem = setup.problem
+    checked = problem.is_files or isinstance(problem, PictureProblem)
+    refuse_idle_skipping(recipe, problem.name, checked)
     directory = RunDirectory.create(setup.recipe, setup.problem.name, setup.title)
     trainer = Trainer(setup, directory, console, callbacks, save_model)
     try:
