@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kcnn.errors import InputError, did_you_mean
+from kcnn.recipes.places import found_again
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.trust import Trust, refuse_code
 from kcnn.storage.files import read_json
@@ -63,7 +64,7 @@ def named_recipe(name: str | Path, *, trust: Trust = None) -> Recipe:
             f"received {str(name)!r}, which is neither.{did_you_mean(str(name), _NAMED)}"
         )
     try:
-        content = read_json(path)
+        content = found_again(read_json(path))
         fields = dict(content.get("recipe", content))
         if "versions" in content:  # recorded, perhaps before a field was there
             fields = Recipe.whole(fields)

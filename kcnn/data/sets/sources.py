@@ -103,6 +103,13 @@ def find(text: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
+def whole_path(text: str | None) -> str | None:
+    """The absolute path that a name is; None for what is no path, but a name of kcnn's own."""
+    if text is None or text in NAMES or not (path := Path(text).expanduser()).exists():
+        return None
+    return os.path.abspath(path)
+
+
 def _digits(**options: Any) -> Data:
     from sklearn.datasets import load_digits
 
