@@ -18,7 +18,7 @@ def found_again(recorded: Mapping[str, Any]) -> dict[str, Any]:
     content, data = dict(recorded), recorded.get("data")
     if not isinstance(data, Mapping):
         return content
-    given, path = data.get("source"), data.get("path")
+    given, path = data.get("source"), recorded.get("data_path")
     if not isinstance(given, str) or not isinstance(path, str) or not os.path.exists(path):
         return content
     if os.path.abspath(os.path.expanduser(given)) == path:

@@ -36,7 +36,6 @@ class _Images(BaseModel):
 class _Data(BaseModel):
     name: Text
     source: Text | None
-    path: Text | None = None  # runs of before have none
     provenance: Text
     fingerprint: str
     images: _Images
@@ -52,6 +51,7 @@ class Recorded(BaseModel):
     task: str | None = None  # as before
     outputs: str | None = None
     data: _Data
+    data_path: Text | None = None  # runs of before have none
     versions: dict[str, str]
     device: str
 

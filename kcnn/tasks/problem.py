@@ -14,7 +14,6 @@ from kcnn.data.batches.feed import Feed
 from kcnn.data.batches.targets import Targets
 from kcnn.data.sets.arrays import ends
 from kcnn.data.sets.forms import PARTS
-from kcnn.data.sets.sources import whole_path
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -161,7 +160,6 @@ def description(problem: Problem) -> dict[str, Any]:
     return {
         "name": problem.name,
         "source": problem.source,
-        "path": whole_path(problem.source),
         "provenance": problem.provenance,
         "fingerprint": problem.fingerprint,
         "images": dict(problem.sizes),

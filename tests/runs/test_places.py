@@ -47,6 +47,7 @@ def test_evaluated_resumed_and_repeated_from_elsewhere(project, tmp_path, monkey
     monkeypatch.chdir(elsewhere)
     run = kcnn.load_run(project / "logs" / "run")
     assert run.recipe.data == str(project / "pictures")
+    assert "data_path" not in run.data  # which exported files hold
     assert evaluate_run(run).loss == pytest.approx(run.result["test_loss"], rel=1e-5)
     again = kcnn.named_recipe(project / "logs" / "run" / "recipe.json")
     assert again.data == str(project / "pictures")
@@ -59,7 +60,7 @@ def test_from_where_it_was_the_name_stays(project, monkeypatch):
     assert kcnn.load_run("logs/run").recipe.data == "pictures"
     recorded = json.loads((project / "logs" / "run" / "recipe.json").read_text())
     assert recorded["data"]["source"] == recorded["recipe"]["data"] == "pictures"
-    assert recorded["data"]["path"] == str(project / "pictures")
+    assert recorded["data_path"] == str(project / "pictures")
 
 
 def test_what_was_moved_together_is_found_by_its_name(project, monkeypatch):
@@ -81,7 +82,7 @@ def test_other_data_at_that_place_are_refused(project, tmp_path, monkeypatch):
 def test_a_run_of_before_still_loads(project, monkeypatch):
     path = project / "logs" / "run" / "recipe.json"
     content = json.loads(path.read_text())
-    del content["data"]["path"]
+    del content["data_path"]
     path.write_text(json.dumps(content))
     monkeypatch.chdir(project)
     assert kcnn.load_run("logs/run").recipe.data == "pictures"
@@ -90,5 +91,5 @@ def test_a_run_of_before_still_loads(project, monkeypatch):
 
 def test_names_of_kcnn_are_no_paths(digits_run, tmp_path, monkeypatch):
     recorded = json.loads((digits_run.directory / "recipe.json").read_text())
-    assert recorded["data"]["path"] is None
+    assert recorded["data_path"] is None
     assert kcnn.load_run(digits_run.directory).recipe.data == "digits"
