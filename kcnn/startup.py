@@ -129,10 +129,11 @@ def _filtered_stderr() -> Iterator[None]:
     except (AttributeError, OSError, ValueError):  # None or closed: nobody is listening
         yield
         return
-    with tempfile.TemporaryFile() as caught:
+    with tempfile.NamedTemporaryFile() as caught:
         os.dup2(caught.fileno(), 2)
         try:
-            yield
+            with _shown_if_it_dies(caught.name, saved):
+                yield
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)
@@ -140,6 +141,29 @@ def _filtered_stderr() -> Iterator[None]:
             caught.seek(0)
             sys.stderr.write(without_noise(caught.read().decode(errors="replace")))
             sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _shown_if_it_dies(caught: str, stderr: int) -> Iterator[None]:
+    """Show what was caught if the process does not outlive what is done here: an abort in C++.
+
+    A shell waits for a word. The end of its input without one is the end of the process.
+    """
+    import subprocess  # here: `kcnn list` does without
+
+    script = 'read -r word || { cat "$0" >&2; rm -f "$0"; }'
+    try:
+        shell = subprocess.Popen(
+            ["/bin/sh", "-c", script, caught],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr,
+        )  # fmt: skip
+    except OSError:  # no shell, or no process any more: without
+        yield
+        return
+    try:
+        yield
+    finally:
+        shell.communicate(b"over\n")
 
 
 def on_first_use(

@@ -7,6 +7,7 @@ an escape sequence, and in a command that is printed one word of a shell.
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -41,11 +42,7 @@ class Terminal(Console):
         if self.quiet:
             return
         self.quiet = True
-        with suppress(OSError, ValueError, AttributeError):
-            # What is in its buffer would be tried again when the process ends.
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, super().file.fileno())
-            os.close(devnull)
+        _to_nowhere(super().file)
         with suppress(OSError, ValueError, AttributeError):
             reason = getattr(error, "strerror", None) or str(error)
             sys.stderr.write(f"kcnn: nothing more is shown: {reason}. The work goes on.\n")
@@ -54,6 +51,27 @@ class Terminal(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as rich takes it, in print and in tables: what is not printable is escaped."""
         return super().render_str(printable(text, lines=True), **options)
+
+
+def let_go(file: IO[str] | None) -> bool:
+    """Whether nobody reads a file any more, a pipe behind `| head`; nothing goes there then."""
+    try:
+        poll = select.poll()
+        poll.register(file.fileno(), 0)  # type: ignore[union-attr] # None has none
+        if not poll.poll(0):  # asked for nothing, it gives errors alone
+            return False
+    except (OSError, ValueError, AttributeError):
+        return False
+    _to_nowhere(file)
+    return True
+
+
+def _to_nowhere(file: IO[str] | None) -> None:
+    """What is in its buffer would be tried again when the process ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, file.fileno())  # type: ignore[union-attr] # None is suppressed
+        os.close(devnull)
 
 
 class _Forgiving:

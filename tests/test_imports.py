@@ -36,6 +36,7 @@ FLOORS = (
     ("training",),
     ("tuning",),
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

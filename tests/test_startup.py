@@ -1,12 +1,13 @@
 """TensorFlow's start-up messages stay out of the terminal, and errors come through."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from kcnn.startup import load, without_noise
+from kcnn.startup import _filtered_stderr, load, without_noise
 
 NOISE = """\
 WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
@@ -36,6 +37,8 @@ with contextlib.suppress(OSError):  # C code does not notice that nobody listens
     os.write(2, os.environb[b"SPOKEN"])
 if b"FAIL" in os.environb:
     raise ImportError("libtensorflow is damaged")
+if "ABORT" in os.environ:
+    os.abort()
 class backend:
     backend = staticmethod(lambda: "another")
 """
@@ -75,6 +78,27 @@ def test_a_failure_while_loading_shows_all_that_was_said(with_stand_in):
     assert run.stderr.startswith(SIGNAL)
     assert run.stderr.endswith("ImportError: libtensorflow is damaged\n")
     assert "port.cc:153] a feature is on" not in run.stderr
+
+
+def test_an_abort_while_loading_shows_what_was_said(with_stand_in, tmp_path):
+    """TensorFlow on a processor without its instructions: a line from C++, and no Python more."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code = "from kcnn import startup; startup.load()"
+    run = with_stand_in(code, SIGNAL, ABORT="1", TMPDIR=str(temporary))
+    assert run.returncode == -signal.SIGABRT
+    assert run.stderr == SIGNAL
+    assert not list(temporary.iterdir())
+
+
+def test_loading_needs_no_shell(monkeypatch, capfd):
+    def none(*arguments, **options):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(subprocess, "Popen", none)
+    with _filtered_stderr():
+        os.write(2, f"{NOISE}said\n".encode())
+    assert capfd.readouterr().err == "said\n"
 
 
 @pytest.mark.parametrize("spoken", ["", NOISE, SIGNAL])

@@ -61,11 +61,19 @@ class Predict(Command):
     def run(self) -> None:
         """Print what each shows."""
         from kcnn.errors import InputError
+        from kcnn.recipes.checks import whole
         from kcnn.runs.inference import image_paths, predict, predictions
         from kcnn.runs.published import run_of
         from kcnn.tasks.show import print_predictions
-        from kcnn.terminal import console, styled
+        from kcnn.terminal import command, console, styled
 
+        if not self.images:
+            raise InputError(
+                f"What is to be predicted? Name image files, or folders of them: kcnn predict "
+                f"{command(self.run_directory)} photo.jpg."
+            )
+        if self.top is not None:
+            whole(1)("top", self.top)
         run, terminal = run_of(self.run_directory, self.trust), console()
         images = image_paths(self.images)
         top = self.top if self.top is not None else 3 if run.result else 5

@@ -9,14 +9,14 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from kcnn.cli.command import Command
+from kcnn.cli.command import Command, Shown
 from kcnn.cli.models import values
 from kcnn.errors import InputError
 from kcnn.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Recipe, Command):
+class Train(Recipe, Shown, Command):
     """Train a network and write one run directory."""
 
     model: Positional[str] = "lenet5"
@@ -39,11 +39,12 @@ class Train(Recipe, Command):
             )
         names = [f.name for f in dataclasses.fields(Recipe)]
         fields = {name: getattr(self, name) for name in names}
-        train(Recipe(**fields | {"options": values(self.options)}))
+        recipe = Recipe(**fields | {"options": values(self.options)})
+        self.show_result(train(recipe, verbose=self.verbose))
 
 
 @dataclass(frozen=True)
-class Resume(Command):
+class Resume(Shown, Command):
     """Go on with a run that was ended, to the same bits as if it never had been."""
 
     run_directory: Positional[Path]
@@ -61,10 +62,12 @@ class Resume(Command):
         """Go on."""
         from kcnn.training.train import resume
 
-        resume(
+        run = resume(
             self.run_directory,
             epochs=self.epochs,
             on_nan=self.on_nan,
             trust=self.trust,
             cache=self.cache,
+            verbose=self.verbose,
         )
+        self.show_result(run)

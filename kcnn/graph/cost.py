@@ -6,12 +6,15 @@ Works on any functional or sequential `keras.Model`, built for real or under `ab
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from kcnn.errors import InputError
+from kcnn.graph.calls import Call, calls, first_call, shapes
+from kcnn.graph.macs import macs, multiplies
 from kcnn.graph.walk import is_model, operations
 from kcnn.startup import keras
 
@@ -34,7 +37,8 @@ class LayerCost:
     output_shape: tuple[int | None, ...]  #: without the batch axis
     parameters: int  #: trainable
     fixed_parameters: int  #: not trainable (BatchNorm's moving statistics, fixed codes)
-    macs: int  #: multiply-accumulates of convolutions and dense layers
+    #: multiply-accumulates, over all calls (`kcnn.graph.macs`); None: they are not known
+    macs: int | None
     activation_bytes: int  #: of the output; of all, where a layer is called several times
     receptive_field: int | None  #: pixels along the longer side; None: the whole image
     stride: Stride | None  #: pixels between neighbouring outputs; None: no map
@@ -58,8 +62,13 @@ class Cost:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the convolutions and dense layers."""
-        return sum(layer.macs for layer in self.layers)
+        """Multiply-accumulates; at least so many where some are `uncounted`."""
+        return sum(layer.macs or 0 for layer in self.layers)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of the layers of which it is not known what they compute."""
+        return tuple(layer.name for layer in self.layers if layer.macs is None)
 
     @property
     def weight_memory(self) -> int:
@@ -98,7 +107,7 @@ def abstract(build: Callable[[], keras.Model]) -> keras.Model:
         return thread.submit(run).result()
 
 
-def sized(model: keras.Model, shape: tuple[int, ...]) -> keras.Model:
+def sized(model: keras.Model, shape: tuple[int | None, ...]) -> keras.Model:
     """`model` on inputs (N, *shape), without memory for weights: to be counted, not to be run.
 
     Args:
@@ -113,60 +122,45 @@ def sized(model: keras.Model, shape: tuple[int, ...]) -> keras.Model:
 
 def cost(model: keras.Model) -> Cost:
     """The cost of `model`, layer by layer, in the order of its graph."""
-    fields: dict[int, _Field] = {}
-    rows, later = [], _later_calls(model)
-    for operation in operations(model):
+    return Cost(tuple(_rows(model, {})))
+
+
+def _rows(model: keras.Model, fields: dict[int, _Field]) -> Iterator[LayerCost]:
+    several = calls(model)
+    for operation in getattr(model, "operations", model.layers):
+        known = several.get(id(operation))
+        if is_model(operation):
+            rows = list(_rows(operation, fields))
+            yield from rows if known is None else _called(operation, rows, known)
+            continue
         field = _receptive_field(operation, fields)
-        if isinstance(operation, keras.layers.Layer):
-            row = _layer_cost(operation, field)
-            for shape in later.get(id(operation), ()):
-                row = replace(
-                    row,
-                    macs=row.macs + _macs(operation, shape),
-                    activation_bytes=row.activation_bytes + _stored(operation, shape),
-                )
-            rows.append(row)
-    return Cost(tuple(rows))
+        if isinstance(operation, keras.layers.Layer) or multiplies(operation):
+            yield _layer_cost(operation, field, known or [first_call(operation)])
 
 
-def _later_calls(model: keras.Model) -> dict[int, list[tuple[int | None, ...]]]:
-    """Output shapes, without the batch axis, of a layer's calls behind the first, by its id.
-
-    Levels of a pyramid share their heads: one layer, called once for each.
-    """
-    found: dict[int, list[tuple[int | None, ...]]] = {}
-    for nested in filter(is_model, getattr(model, "operations", ())):
-        found |= _later_calls(nested)
-    if isinstance(model, keras.Sequential) or not hasattr(model, "operations"):
-        return found
-    if _all_called_once(model):  # a config takes time, and lets Keras load TensorFlow
-        return found
-    try:
-        rows = {row["name"]: row["inbound_nodes"] for row in model.get_config()["layers"]}
-    except NotImplementedError:  # a layer of a class without a config
-        return found
-    for layer in model.layers:
-        for call in rows[layer.name][1:]:
-            shapes = [tuple(tensor["shape"]) for tensor in _tensors(call["args"])]
-            output = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
-            found.setdefault(id(layer), []).append(tuple(output[1:]))
-    return found
+def _called(model: keras.Model, rows: list[LayerCost], several: list[Call]) -> Iterator[LayerCost]:
+    """The rows of a nested model that is called so: on other images than it was made for, often."""
+    found: list[Mapping[str, LayerCost]] = []
+    for call in several:
+        try:
+            found.append({row.name: row for row in _at(model, rows, call)})
+        except Exception:  # a copy runs somebody's own code; or it has several inputs
+            found.append({})
+    for row in rows:
+        each = [at.get(row.name) for at in found]
+        counts = [None if one is None else one.macs for one in each]
+        stored = sum(row.activation_bytes if one is None else one.activation_bytes for one in each)
+        shape = row.output_shape if each[0] is None else each[0].output_shape
+        yield replace(row, macs=_sum(counts), activation_bytes=stored, output_shape=shape)
 
 
-def _all_called_once(model: keras.Model) -> bool:
-    """Whether all that is taken in is what a first call has given."""
-    given = {id(x) for operation in model.operations for x in keras.tree.flatten(operation.output)}
-    taken = [x for operation in model.operations for x in keras.tree.flatten(operation.input)]
-    return given.issuperset(map(id, [*taken, *model.outputs]))
-
-
-def _tensors(value: Any) -> Iterator[dict[str, Any]]:
-    """The symbolic tensors in a part of a functional model's config."""
-    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-        yield value["config"]
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
+def _at(model: keras.Model, rows: list[LayerCost], call: Call) -> Sequence[LayerCost]:
+    """The rows of a nested model on the images of a call."""
+    if call.inputs == shapes(model.inputs):
+        return rows
+    if call.inputs is None or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(f"{model.name} cannot be copied at another size.")
+    return cost(sized(model, call.inputs[0])).layers
 
 
 def strides(model: keras.Model) -> dict[int, Stride | None]:
@@ -188,48 +182,48 @@ class _Field:
     stride: Stride | None  # None: the axes are no longer those of the image
 
 
-def _layer_cost(layer: keras.layers.Layer, field: _Field) -> LayerCost:
-    shape = tuple(layer.output.shape[1:])
+def _layer_cost(layer: keras.Operation, field: _Field, several: list[Call]) -> LayerCost:
+    first = first_call(layer)
+    trained, fixed = (getattr(layer, f"{kind}trainable_weights", ()) for kind in ("", "non_"))
     return LayerCost(
         name=layer.name,
         kind=type(layer).__name__,
-        output_shape=shape,
-        parameters=sum(math.prod(w.shape) for w in layer.trainable_weights),
+        output_shape=(several[0].outputs or first.outputs or ((),))[0],
+        parameters=sum(math.prod(w.shape) for w in trained),
         # Seeds of random layers are state, not parameters.
-        fixed_parameters=sum(
-            math.prod(w.shape) for w in layer.non_trainable_weights if "seed" not in w.path
+        fixed_parameters=sum(math.prod(w.shape) for w in fixed if "seed" not in w.path),
+        macs=_sum([_macs(layer, call) for call in several]),
+        activation_bytes=sum(
+            _stored(layer, call.outputs or first.outputs or ()) for call in several
         ),
-        macs=_macs(layer, shape),
-        activation_bytes=_stored(layer, shape),
         receptive_field=None if field.size is None else math.ceil(field.size),
         stride=_plain(field.stride),
     )
 
 
-def _stored(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> int:
-    """Bytes of an output of that shape."""
-    dtype = keras.backend.standardize_dtype(layer.output.dtype)
-    values = 0 if type(layer).__name__ in _VIEWS else math.prod(d or 1 for d in shape)
-    return values * _ITEM_SIZES.get(dtype, 4)
+def _macs(layer: keras.Operation, call: Call) -> int | None:
+    if call.inputs is None or not call.outputs:
+        return None
+    return macs(layer, call.inputs, call.outputs[0])
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def _stored(layer: keras.Operation, outputs: Sequence[tuple[int | None, ...]]) -> int:
+    """Bytes of outputs of those shapes."""
+    if type(layer).__name__ in _VIEWS:
+        return 0
+    dtypes = [keras.backend.standardize_dtype(x.dtype) for x in keras.tree.flatten(layer.output)]
+    return sum(
+        math.prod(side or 1 for side in shape) * _ITEM_SIZES.get(dtype, 4)
+        for shape, dtype in zip(outputs, dtypes, strict=False)
+    )
 
 
 _ITEM_SIZES = {"float16": 2, "bfloat16": 2, "float64": 8, "uint8": 1, "int8": 1, "bool": 1}
-
-
-def _macs(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> int:
-    """Each kernel is applied once per output position (Dense: per position before the last).
-
-    A transposed convolution's is applied once per input position.
-    """
-    if type(layer).__name__ == "Conv2DTranspose":
-        shape = tuple(layer.input.shape[1:])
-    positions = math.prod(d or 1 for d in shape[:-1])
-    kernels = [
-        getattr(layer, name)
-        for name in ("kernel", "depthwise_kernel", "pointwise_kernel")
-        if getattr(layer, name, None) is not None
-    ]
-    return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
 def _receptive_field(layer: keras.Operation, fields: dict[int, _Field]) -> _Field:
@@ -238,12 +232,13 @@ def _receptive_field(layer: keras.Operation, fields: dict[int, _Field]) -> _Fiel
     Of a layer that makes the map s times as large, window is what one output reads at most, and
     stride = stride_in / s.
     """
-    inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
+    inputs = keras.tree.flatten(layer.input)
     known = [fields[id(x)] for x in inputs if id(x) in fields]
     # At the border of a nested model the tensors change; the field is that of the layer before.
     before = _widest(known) if known else _widest(list(fields.values())[-1:] or [_Field(1, 1)])
     field = _step(layer, before)
-    fields[id(layer.output)] = field
+    for output in keras.tree.flatten(layer.output):
+        fields[id(output)] = field
     return field
 
 

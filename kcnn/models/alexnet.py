@@ -21,7 +21,7 @@ from typing import Any
 from kcnn.errors import InputError
 from kcnn.models import checks, layers
 from kcnn.models.options import Count, Counts, Pixels, Rate, Widths
-from kcnn.models.registry import register
+from kcnn.models.registry import note, register
 from kcnn.recipes import families
 from kcnn.startup import keras
 
@@ -36,9 +36,13 @@ _SHARED_NOTES = ("He initialisation and zero biases; the paper draws N(0, 0.01²
     parameters=62_378_344,
     macs=1_135_256_096,
     notes=(
-        "One tower; groups=2 is the paper's split over two GPUs (60,965,224 parameters).",
+        note(
+            "One tower; groups=2 is the paper's split over two GPUs (60,965,224 parameters).",
+            groups=1,
+        ),
+        note("Two towers, as on the paper's two GPUs.", groups=2),
         "The lecture's ~63 million: 62.4 in one tower, 61.0 grouped.",
-        "No local response normalisation unless lrn=True.",
+        note("No local response normalisation unless lrn=True.", lrn=False),
         *_SHARED_NOTES,
     ),
     widths=(96, 256, 384, 384, 256),
@@ -117,12 +121,13 @@ def _local_response_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
     Made of Keras' own layers, so that a saved model needs nothing of kcnn.
     """
+    exact = {"dtype": layers.output_dtype()}  # squares above 65,504 are infinite in float16
     height, width, channels = x.shape[1:]
-    squares = keras.layers.Multiply(name=f"{name}_squares")([x, x])
+    squares = keras.layers.Multiply(name=f"{name}_squares", **exact)([x, x])
     # Channels become the second spatial axis, with two zeros at either end.
-    row = keras.layers.Reshape((height * width, channels, 1), name=f"{name}_row")(squares)
-    row = keras.layers.ZeroPadding2D(((0, 0), (2, 2)), name=f"{name}_pad")(row)
-    mean = keras.layers.AveragePooling2D((1, 5), strides=1, name=f"{name}_mean")(row)
-    mean = keras.layers.Reshape((height, width, channels), name=f"{name}_map")(mean)
-    scale = keras.layers.Rescaling(5e-4, offset=2.0, name=f"{name}_scale")(mean)
+    row = keras.layers.Reshape((height * width, channels, 1), name=f"{name}_row", **exact)(squares)
+    row = keras.layers.ZeroPadding2D(((0, 0), (2, 2)), name=f"{name}_pad", **exact)(row)
+    mean = keras.layers.AveragePooling2D((1, 5), strides=1, name=f"{name}_mean", **exact)(row)
+    mean = keras.layers.Reshape((height, width, channels), name=f"{name}_map", **exact)(mean)
+    scale = keras.layers.Rescaling(5e-4, offset=2.0, name=f"{name}_scale", **exact)(mean)
     return x * keras.ops.power(scale, -0.75)

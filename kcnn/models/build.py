@@ -24,6 +24,9 @@ from kcnn.weights.published import find, is_tag
 #: Outputs of layers in a network whose cost is counted; ResNet-1202 has half as many.
 _MOST_OUTPUTS = 8000
 
+#: Sides of images up to which a network is asked what it takes.
+_LARGEST = 8192
+
 #: (H, W, C) of images; heights and widths of None are those of any image.
 Shape = tuple[int | None, int | None, int]
 
@@ -209,7 +212,7 @@ def card(
         classes=arguments.get("classes", entry.classes),
         cost=cost(abstract(partial(_bounded, entry, arguments))),
         choices=_choices(entry, arguments),
-        notes=entry.notes,
+        notes=entry.notes_with(arguments),
         published_parameters=entry.parameters,
         task=entry.task_name,
     )
@@ -342,15 +345,22 @@ def _run(entry: registry.Entry, arguments: Mapping[str, Any]) -> keras.Model:
 def _remedy(entry: registry.Entry, arguments: Mapping[str, Any]) -> str:
     smallest = smallest_input(entry, arguments)
     height, width, _ = arguments["input_shape"]
+    if smallest is None:
+        return f"{entry.name} takes no images of up to {_LARGEST} pixels with these options."
+    by_itself = smallest <= min(entry.input_shape[:2])  # a training falls back on the paper's size
+    flag = "" if by_itself else f" --image-size {smallest} {smallest}"
     return (
         f"{entry.name} takes images from {smallest}×{smallest} pixels up with these options; "
-        f"received {height}×{width}. Enlarge the images (kcnn train does so inside the model), "
-        f"or choose a network for small images: lenet5, resnet20, mlp."
+        f"received {height}×{width}. Enlarge the images (kcnn train{flag} does so inside the "
+        f"model), or choose a network for small images: lenet5, resnet20, mlp."
     )
 
 
-def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int:
-    """The smallest side of a square image that the network takes, found by bisection."""
+def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int | None:
+    """The smallest side of a square image that the network takes, found by bisection.
+
+    None where that is none up to `_LARGEST`.
+    """
     given = {name: value for name, value in arguments.items() if name != "preprocessing"}
     channels = given.pop("input_shape")[2]
 
@@ -362,6 +372,10 @@ def smallest_input(entry: registry.Entry, arguments: Mapping[str, Any]) -> int:
         return True
 
     too_small, enough = 0, max(entry.input_shape[:2])
+    while not fits(enough):
+        if enough >= _LARGEST:
+            return None
+        too_small, enough = enough, min(2 * enough, _LARGEST)
     while enough - too_small > 1:
         middle = (too_small + enough) // 2
         too_small, enough = (too_small, middle) if fits(middle) else (middle, enough)

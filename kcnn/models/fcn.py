@@ -18,7 +18,7 @@ from kcnn.models import layers
 from kcnn.models.backbones import backbone as feature_backbone
 from kcnn.models.build import Shape
 from kcnn.models.options import Activation, Count, Rate, Stem, Widths
-from kcnn.models.registry import register
+from kcnn.models.registry import note, register
 from kcnn.recipes import families
 from kcnn.startup import keras
 
@@ -36,7 +36,15 @@ _COARSEST = 32
     parameters=134_362_751,
     macs=110_835_007_488,
     notes=(
-        "FCN-8s on VGG-16; stride=16 and 32 are the paper's FCN-16s and FCN-32s.",
+        note(
+            "FCN-8s on VGG-16; stride=16 and 32 are the paper's FCN-16s and FCN-32s.",
+            stride=8,
+            backbone="vgg16",
+        ),
+        *(
+            note(f"FCN-{stride}s on VGG-16.", stride=stride, backbone="vgg16")
+            for stride in (16, 32)
+        ),
         "Convolutions pad to the same size; the paper pads the image by 100 pixels and crops.",
         "Enlarging is bilinear without weights; the paper trains two of its three filters.",
         "The score of fc7 starts at Glorot's values, the paper's at 0; pool4's and pool3's at 0.",

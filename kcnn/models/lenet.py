@@ -21,7 +21,7 @@ from typing import Any, Literal
 from kcnn.errors import GeometryError, InputError
 from kcnn.models import layers
 from kcnn.models.options import Activation, Count, Rate
-from kcnn.models.registry import register
+from kcnn.models.registry import note, register
 from kcnn.recipes import families
 from kcnn.startup import keras
 
@@ -90,8 +90,18 @@ def lenet5(
     parameters=60_000,
     macs=328_096,
     notes=(
-        "840 fixed RBF weights beside the 60,000 trainable; the codes are kcnn's own drawings.",
-        "Output: softmax of the negative RBF distances, the paper's eq. 9 without its constant j.",
+        note(
+            "840 fixed RBF weights beside the 60,000 trainable; the codes are kcnn's own drawings.",
+            head="rbf",
+            include_top=True,
+        ),
+        note(
+            "Output: softmax of the negative RBF distances, the paper's eq. 9 without its "
+            "constant j.",
+            head="rbf",
+            include_top=True,
+            classifier_activation="softmax",
+        ),
         "Subsampling scales the mean of 2×2, not the sum: the same family of functions.",
         "Glorot initialisation; the paper draws uniformly within ±2.4 / fan-in.",
     ),

@@ -15,7 +15,7 @@ from typing import Any
 from kcnn.errors import InputError
 from kcnn.models import layers
 from kcnn.models.options import Activation, Count, Rate
-from kcnn.models.registry import register
+from kcnn.models.registry import note, register
 from kcnn.recipes import families
 from kcnn.startup import keras
 
@@ -28,7 +28,12 @@ from kcnn.startup import keras
     paper="Rumelhart et al. 1986",
     parameters=795_010,
     macs=794_000,
-    notes=("ReLU units, as in the lecture; the paper's are sigmoid (activation='sigmoid').",),
+    notes=(
+        note(
+            "ReLU units, as in the lecture; the paper's are sigmoid (activation='sigmoid').",
+            activation="relu",
+        ),
+    ),
 )
 def mlp(
     input_shape: tuple[int, int, int],

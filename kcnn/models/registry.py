@@ -5,13 +5,13 @@ registered name gives some of them the values of its row in the paper's table. I
 so that `kcnn list` answers at once.
 """
 
-import difflib
+import contextlib
 import fnmatch
 import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -19,7 +19,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from kcnn import startup
-from kcnn.errors import InputError
+from kcnn.errors import InputError, did_you_mean
 from kcnn.models.options import TOP_OPTIONS, table
 from kcnn.recipes.families import OTHERS, Family
 
@@ -34,6 +34,19 @@ _NEUTRAL: Mapping[str, Any] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Note:
+    """A line of a card that holds with some options alone."""
+
+    text: str
+    only: Mapping[str, Any]  #: by name: the values of options with which it holds
+
+
+def note(text: str, **only: Any) -> Note:
+    """A note that holds where options have these values."""
+    return Note(text, only)
+
+
+@dataclass(frozen=True)
 class Entry:
     """One registered network: a row of its paper's table."""
 
@@ -44,7 +57,7 @@ class Entry:
     paper: str = ""
     parameters: int | None = None  #: trainable parameters at the default input, published
     macs: int | None = None  #: multiply-accumulates of one image at the default input
-    notes: tuple[str, ...] = ()  #: deviations from the paper, one line each
+    notes: tuple[str | Note, ...] = ()  #: deviations from the paper, one line each
     settings: Mapping[str, Any] = field(default_factory=dict)  #: the row: builder's keywords
     family: Family = OTHERS
     task: Any = "classification"  #: by name, or a `kcnn.tasks.task.Task`
@@ -70,6 +83,16 @@ class Entry:
                 options[name] = parameter.default
         return options | dict(self.settings)
 
+    def notes_with(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """The lines that hold with the options of which some are `given`."""
+        options, lines = self.options | dict(given), []
+        for line in self.notes:
+            if isinstance(line, str):
+                lines.append(line)
+            elif all(options.get(name) == value for name, value in line.only.items()):
+                lines.append(line.text)
+        return tuple(lines)
+
     @property
     def takes_preprocessing(self) -> bool:
         """Whether the builder puts preprocessing layers in front of the network by itself."""
@@ -89,7 +112,7 @@ class Entry:
             elif name not in _NEUTRAL or value != _NEUTRAL[name]:
                 raise InputError(
                     f"{self.name} has no option {name!r} (received {name}={value!r})."
-                    f"{_nearest(name, options)} Its options: {', '.join(sorted(options))}."
+                    f"{did_you_mean(name, options)} Its options: {', '.join(sorted(options))}."
                 )
         return accepted
 
@@ -105,7 +128,7 @@ def register(
     paper: str = "",
     parameters: int | None = None,
     macs: int | None = None,
-    notes: tuple[str, ...] = (),
+    notes: tuple[str | Note, ...] = (),
     family: Family = OTHERS,
     task: Any = "classification",
     **settings: Any,
@@ -123,7 +146,7 @@ def register(
         paper: Where the network was published.
         parameters: Published number of trainable parameters at the defaults.
         macs: Published multiply-accumulates of one image at the defaults.
-        notes: Deviations from the paper, one line each.
+        notes: Deviations from the paper, one line each; a `note` where some options alone have it.
         family: A row of `kcnn.recipes.families`: defaults of training, and what is searched.
         task: What the network is for: the name of a task, or a `kcnn.tasks.task.Task` of your own.
         **settings: This name's values of the builder's own keywords.
@@ -178,7 +201,7 @@ def lookup(name: str) -> Entry:
     _load_families()
     if name not in _ENTRIES:
         raise InputError(
-            f"Unknown model {name!r}.{_nearest(name, _ENTRIES)} "
+            f"Unknown model {name!r}.{did_you_mean(name, _ENTRIES)} "
             f"Known: {', '.join(list_models())}. A model of your own: register it with "
             f"@kcnn.register, and name it on the command line as FILE.py:NAME."
         )
@@ -226,7 +249,8 @@ def _import_source(name: str) -> str:
         try:
             if not all(map(str.isidentifier, source.split("."))):
                 raise ModuleNotFoundError(f"{source!r} is no module's name")
-            importlib.import_module(source)
+            with _registered_whole(source):
+                importlib.import_module(source)
         except ModuleNotFoundError as error:
             raise InputError(
                 f"Cannot import {source!r} to find the model {name_in_source!r}: {error}. "
@@ -263,11 +287,26 @@ def run_file(path: Path) -> ModuleType:
     loader = SourceFileLoader(path.stem, str(path))
     module = ModuleType(loader.name)
     module.__file__ = str(path)
-    sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
-    loader.exec_module(module)
+    with _registered_whole(module.__name__):
+        sys.modules.setdefault(module.__name__, module)  # dataclasses look their module up
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            if sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
+            raise
     return module
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    matches = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+@contextlib.contextmanager
+def _registered_whole(module: str) -> Iterator[None]:
+    """A module that fails has registered nothing: mended, it can be imported again."""
+    before = set(_ENTRIES)
+    try:
+        yield
+    except BaseException:
+        for name in _ENTRIES.keys() - before:
+            home = _ENTRIES[name].builder.__module__
+            if home == module or home not in sys.modules:
+                del _ENTRIES[name]
+        raise

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from kcnn.errors import InputError
 from kcnn.models import checks, layers
 from kcnn.models.options import Counts, Rate, Stem
-from kcnn.models.registry import register
+from kcnn.models.registry import Note, note, register
 from kcnn.models.resnet_blocks import (
     block_grids,
     block_v1,
@@ -169,12 +169,25 @@ def _check_layout(
         )
 
 
+_SHORTCUTS = (
+    note("Shortcuts: option A, without parameters.", residual=True, shortcut="A"),
+    note(
+        "Shortcuts: option B, projections where shapes differ (the paper tries A, B, C).",
+        residual=True,
+        shortcut="B",
+    ),
+    note("Shortcuts: option C, projections in every block.", residual=True, shortcut="C"),
+    note("No shortcuts: the paper's plain network.", residual=False),
+    note("BatchNorm and ReLU before each convolution: He et al. 2016.", preact=True),
+)
+
 for _name, (_kind, _depths, _parameters, _macs) in _IMAGENET.items():
-    _notes = ["Shortcuts: option B, projections where shapes differ (the paper tries A, B, C)."]
+    _notes: list[str | Note] = [*_SHORTCUTS]
     if _name == "resnet34":
         _notes.append("The lecture's 11.7 million is ResNet-18's count; ResNet-34 has 21.8.")
     if _kind == "bottleneck":
-        _notes.append("Stride in the 3×3 (v1.5); stride_in='1x1' is the paper's.")
+        _v15 = "Stride in the 3×3 (v1.5); stride_in='1x1' is the paper's."
+        _notes += [note(_v15, stride_in=stride) for stride in (None, "3x3")]
     register(
         _name,
         family=families.RESNET,
@@ -197,7 +210,10 @@ for _depth, (_parameters, _macs) in _CIFAR.items():
         paper="He et al. 2015",
         parameters=_parameters,
         macs=_macs,
-        notes=("Section 4.2: 6n + 2 layers, shortcuts without parameters (option A).",),
+        notes=(
+            note("Section 4.2: 6n + 2 layers.", depths=((_depth - 2) // 6,) * 3),
+            *_SHORTCUTS,
+        ),
         block="basic",
         depths=((_depth - 2) // 6,) * 3,
         widths=(16, 32, 64),

@@ -108,7 +108,7 @@ def show_tables(card: Card, batch_size: int = 32) -> Group:
     table.add_column("kind")
     table.add_column("output")
     table.add_column("parameters", f"{cost.parameters:,}", justify="right")
-    table.add_column("MACs", si(cost.macs), justify="right")
+    table.add_column("MACs", f"{'≥ ' * bool(cost.uncounted)}{si(cost.macs)}", justify="right")
     table.add_column("field", justify="right")
     table.add_column("stride", justify="right")
     for row in cost.layers:
@@ -117,7 +117,7 @@ def show_tables(card: Card, batch_size: int = 32) -> Group:
             row.kind,
             shape_text(row.output_shape),
             f"{row.parameters:,}" if row.parameters else _fixed(row.fixed_parameters),
-            si(row.macs) if row.macs else "",
+            "?" if row.macs is None else si(row.macs) if row.macs else "",
             "all" if row.receptive_field is None else str(row.receptive_field),
             "" if row.stride is None else str(row.stride),
         )
@@ -138,6 +138,10 @@ def _totals(card: Card, batch_size: int) -> Table:
         f"about {memory_text(cost.training_memory(batch_size))} for a batch of {batch_size}: "
         f"weights, gradients, momentum, activations",
     )
+    if cost.uncounted:
+        totals.add_row(
+            "MACs", f"without {', '.join(cost.uncounted)}: what these compute is not known"
+        )
     for option, choice in card.choices.items():
         totals.add_row(option, f"{choice}, at {shape_text(card.input_shape)}")
     for index, note in enumerate(card.notes):

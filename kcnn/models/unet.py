@@ -25,7 +25,7 @@ from kcnn.models.backbones import backbone as feature_backbone
 from kcnn.models.backbones import behind, check_sides
 from kcnn.models.build import Shape
 from kcnn.models.options import Activation, Count, Rate, Stem
-from kcnn.models.registry import register
+from kcnn.models.registry import note, register
 from kcnn.recipes import families
 from kcnn.recipes.checks import whole
 from kcnn.startup import keras
@@ -53,8 +53,12 @@ class _Encoded(NamedTuple):
     parameters=31_030_658,
     macs=192_384_335_872,
     notes=(
-        "Convolutions pad: predictions have the image's size. padding='valid' is the paper's "
-        "(572×572 to 388×388), with the same weights.",
+        note(
+            "Convolutions pad: predictions have the image's size. padding='valid' is the paper's "
+            "(572×572 to 388×388), with the same weights.",
+            padding="same",
+            backbone=None,
+        ),
         "dropout acts behind the last map of the encoder; the paper gives no rate.",
         "Up-convolutions are linear.",
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 from kcnn.models import checks, layers
 from kcnn.models.options import Counts, Rate, Widths
-from kcnn.models.registry import register
+from kcnn.models.registry import note, register
 from kcnn.recipes import families
 from kcnn.startup import keras
 
@@ -23,14 +23,15 @@ _ROWS = {
     "vgg16": ((2, 2, 3, 3, 3), "D", 138_357_544, 15_470_264_320),
     "vgg19": ((2, 2, 4, 4, 4), "E", 143_667_240, 19_632_062_464),
 }
+_WIDTHS, _HIDDEN = (64, 128, 256, 512, 512), (4096, 4096)
 
 
 def vgg(
     input_shape: tuple[int, int, int],
     *,
     depths: Counts,
-    widths: Counts = (64, 128, 256, 512, 512),
-    hidden: Widths = (4096, 4096),
+    widths: Counts = _WIDTHS,
+    hidden: Widths = _HIDDEN,
     batchnorm: bool = False,
     dropout: Rate = 0.5,
     residual: bool = False,
@@ -89,10 +90,15 @@ for _name, (_depths, _column, _parameters, _macs) in _ROWS.items():
         parameters=_parameters,
         macs=_macs,
         notes=(
-            f"Column {_column} of table 1.",
+            note(f"Column {_column} of table 1.", depths=_depths, widths=_WIDTHS, hidden=_HIDDEN),
             "He initialisation; the paper draws N(0, 0.01²), and starts deep nets from shallow.",
-            "batchnorm=True drops the biases that it cancels; conv_bias=True keeps them, as "
-            "torchvision's counts do.",
+            note(
+                "Without the biases that BatchNorm cancels; conv_bias=True keeps them, as "
+                "torchvision's counts do.",
+                batchnorm=True,
+                conv_bias=None,
+            ),
+            note("Shortcuts around stages are not the paper's.", residual=True),
         ),
         depths=_depths,
     )(vgg)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from kcnn.errors import InputError
+from kcnn.errors import InputError, did_you_mean
 from kcnn.recipes.checks import Check
 
 #: What a field is to a run that goes on: another value would be another training ("bits"), a
@@ -82,7 +82,8 @@ def check_names(given: Iterable[str], cls: type) -> None:
     known = {declared.name for declared in dataclasses.fields(cls)}
     if unknown := set(given) - known:
         raise InputError(
-            f"A recipe has no field {', '.join(sorted(unknown))}. Its fields: "
+            f"A recipe has no field {', '.join(sorted(unknown))}."
+            f"{did_you_mean(min(unknown), known)} Its fields: "
             f"{', '.join(sorted(known))}."
         )
 

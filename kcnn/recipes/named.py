@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kcnn.errors import InputError
+from kcnn.errors import InputError, did_you_mean
+from kcnn.recipes.places import found_again
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.trust import Trust, refuse_code
 from kcnn.storage.files import read_json
@@ -59,14 +59,12 @@ def named_recipe(name: str | Path, *, trust: Trust = None) -> Recipe:
         return Recipe(**_NAMED[str(name)])
     path = Path(name)
     if path.suffix != ".json" or not path.is_file():
-        close = difflib.get_close_matches(str(name), _NAMED, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
         raise InputError(
             f"A recipe is {', '.join(_NAMED)} or a .json file, such as a run's recipe.json; "
-            f"received {str(name)!r}, which is neither.{hint}"
+            f"received {str(name)!r}, which is neither.{did_you_mean(str(name), _NAMED)}"
         )
     try:
-        content = read_json(path)
+        content = found_again(read_json(path))
         fields = dict(content.get("recipe", content))
         if "versions" in content:  # recorded, perhaps before a field was there
             fields = Recipe.whole(fields)

@@ -200,8 +200,8 @@ class Recipe:
     )
     select: Select = field(
         "best",
-        "Weights to keep: of the epoch that was best on validation, or of the last. Weight "
-        "averaging keeps the average.",
+        "Weights to keep: best is of the latest epoch within one standard error of the best on "
+        "validation, last of the last epoch. Weight averaging keeps the average.",
         checks.choice(Select),
     )
     swa_start: float | None = field(

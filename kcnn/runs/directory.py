@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcnn.data.sets.sources import whole_path
 from kcnn.devices.names import device_name
 from kcnn.errors import InputError
 from kcnn.graph.features import body
@@ -153,6 +154,7 @@ class RunDirectory:
                 "task": task,
                 "outputs": meaning,
                 "data": data,
+                "data_path": whole_path(data["source"]),  # of this machine: not in what leaves it
                 "versions": versions(),
                 "device": device_name(),
             },

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, FiniteFloat
 
 from kcnn.errors import InputError
 from kcnn.figures import Figure
+from kcnn.recipes.places import found_again
 from kcnn.storage import schema
 from kcnn.storage.files import open_regular, read_json
 from kcnn.storage.schema import Text
@@ -50,6 +51,7 @@ class Recorded(BaseModel):
     task: str | None = None  # as before
     outputs: str | None = None
     data: _Data
+    data_path: Text | None = None  # runs of before have none
     versions: dict[str, str]
     device: str
 
@@ -65,13 +67,15 @@ class _Result(BaseModel):
 def read_recorded(directory: Path) -> dict[str, Any]:
     """What `recipe.json` of a run holds; the recipe in it is not looked at yet.
 
+    Data of which a relative path was given are named by where they are, if that is elsewhere.
+
     Raises:
         InputError: It is damaged.
     """
     path = directory / "recipe.json"
     content = read_json(path)
     schema.check(path, content, Recorded)
-    return content
+    return found_again(content)
 
 
 def read_result(directory: Path, figures: Iterable[Figure]) -> dict[str, Any]:

@@ -175,7 +175,8 @@ def own_plan(task: Task, model: keras.Model, problem: Problem, recipe: Recipe) -
             f"Neither the model {expected} nor the data {found} says how large images are. Build "
             f"the model with a fixed input_shape."
         )
-    return Plan((height, width, channels), None, cost(model).macs)
+    shape = (height, width, channels)
+    return Plan(shape, None, cost(sized(model, shape)).macs)
 
 
 def _own_picture_plan(

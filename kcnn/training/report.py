@@ -12,7 +12,7 @@ from rich.text import Text
 
 from kcnn.callbacks.records.tensorboard import markdown
 from kcnn.devices.names import device_name
-from kcnn.graph.cost import cost, sized
+from kcnn.graph.cost import Cost, cost, sized
 from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -31,7 +31,7 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
     recipe, problem = setup.recipe, setup.problem
     counts = cost(sized(model, setup.plan.network_shape))
     rows = {
-        "model": f"{model.name}  {counts.parameters:,} parameters, {si(counts.macs)} MACs an image",
+        "model": f"{model.name}  {counts.parameters:,} parameters, {_macs(counts)} MACs an image",
         "data": f"{problem.name}  {_sizes(problem)}; {setup.task.describe(problem)}",
         "": problem.provenance,
         "images": _images(problem, setup.plan, recipe.evaluation_scale),
@@ -76,6 +76,11 @@ def changed_versions(console: Console, recorded: Mapping[str, Any]) -> None:
             f"The bits may differ from those of an uninterrupted run: {', '.join(changed)}.",
             style="yellow",
         )
+
+
+def _macs(counts: Cost) -> str:
+    """At least so many, where layers are none of Keras' own."""
+    return f"{'at least ' * bool(counts.uncounted)}{si(counts.macs)}"
 
 
 def _steps(recipe: ResolvedRecipe, why_precision: str) -> str:
@@ -142,10 +147,11 @@ def model_markdown(model: keras.Model, plan: Plan) -> str:
     lines += [
         f"| {markdown(row.name)} | {markdown(row.kind)} | {shape_text(row.output_shape)} "
         f"| {row.parameters:,} "
-        f"| {row.macs:,} |"
+        f"| {'?' if row.macs is None else f'{row.macs:,}'} |"
         for row in counts.layers
     ]
-    lines.append(f"| **all** | | | **{counts.parameters:,}** | **{counts.macs:,}** |")
+    least = "≥ " * bool(counts.uncounted)
+    lines.append(f"| **all** | | | **{counts.parameters:,}** | **{least}{counts.macs:,}** |")
     return "\n".join(lines)
 
 

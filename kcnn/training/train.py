@@ -7,21 +7,26 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kcnn import terminal
+from kcnn.recipes.idle import refuse_idle, refuse_idle_skipping
 from kcnn.recipes.recipe import OnNan, Recipe
 from kcnn.recipes.trust import Trust
 from kcnn.runs import resuming
 from kcnn.runs.directory import Run, RunDirectory, check_code, load_run, task_of
 from kcnn.startup import keras, need_tensorflow
 from kcnn.storage import files
+from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import description
 from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task
 from kcnn.training import report
 from kcnn.training.setup import Setup, decide
 from kcnn.training.trainer import Trainer
+
+#: What a training shows: all, nothing, or epochs as lines of JSON.
+Verbose = bool | Literal["json"]
 
 
 def train(
@@ -32,7 +37,7 @@ def train(
     task: str | Task | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_model: bool = True,
-    verbose: bool = True,
+    verbose: Verbose = True,
 ) -> Run:
     """Train a network as `recipe` says, and write one run directory.
 
@@ -55,7 +60,8 @@ def train(
         save_model: Write `model.keras` and `best.weights.h5`. Without, the network is in what is
             returned, and in the checkpoints as long as the run has not ended.
         verbose: Show header, progress and results on standard output, and draw for TensorBoard what
-            was learned; without, only where `images_every` asks for it.
+            was learned. "json": instead, a line of JSON for each epoch. Without either, pictures
+            are drawn only where `images_every` asks for them.
 
     Raises:
         InputError: Bad input of any kind, before training starts.
@@ -66,10 +72,14 @@ def train(
     """
     need_tensorflow("kcnn.train")
     recipe = recipe or Recipe()
-    console = terminal.console(quiet=not verbose)
+    console = terminal.console(quiet=verbose is not True)
+    refuse_idle(recipe)
     setup = decide(recipe, model=model, data=data, task=task, console=console)
+    problem = setup.problem
+    checked = problem.is_files or isinstance(problem, PictureProblem)
+    refuse_idle_skipping(recipe, problem.name, checked)
     directory = RunDirectory.create(setup.recipe, setup.problem.name, setup.title)
-    trainer = Trainer(setup, directory, console, callbacks, save_model)
+    trainer = Trainer(setup, directory, console, callbacks, save_model, verbose == "json")
     try:
         with files.Lock(directory.path), _precision(setup.recipe):
             return trainer.run(lambda: _record(directory, setup))
@@ -90,7 +100,7 @@ def resume(
     save_model: bool = True,
     trust: Trust = None,
     cache: str | None = None,
-    verbose: bool = True,
+    verbose: Verbose = True,
 ) -> Run:
     """Go on with a run that was ended, to the same bits as if it never had been.
 
@@ -111,7 +121,8 @@ def resume(
             code runs then.
         cache: As in a recipe. A folder that the run's own recipe names is not written to.
         verbose: Show header, progress and results on standard output, and draw for TensorBoard what
-            was learned; without, only where `images_every` asks for it.
+            was learned. "json": instead, a line of JSON for each epoch. Without either, pictures
+            are drawn only where `images_every` asks for them.
 
     Raises:
         InputError: No run; a network whose code is not trusted; one that another process is
@@ -122,7 +133,7 @@ def resume(
     need_tensorflow("kcnn.resume")
     path = Path(directory)
     recipe, recorded = resuming.recorded(path)
-    console = terminal.console(quiet=not verbose)
+    console = terminal.console(quiet=verbose is not True)
     finished = (path / "result.json").is_file()
     if finished and epochs in (None, recipe.epochs):  # also where nothing can be written
         console.print(f"{path} is finished; --epochs above {recipe.epochs} extends it.")
@@ -151,7 +162,8 @@ def resume(
                 _record(written, setup)
 
         with _precision(setup.recipe):
-            return Trainer(setup, written, console, callbacks, save_model).run(begin)
+            lines = verbose == "json"
+            return Trainer(setup, written, console, callbacks, save_model, lines).run(begin)
 
 
 def _as_recorded(setup: Setup, fingerprint: str) -> Setup:

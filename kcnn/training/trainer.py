@@ -40,6 +40,7 @@ class Trainer:
         console: What is shown.
         callbacks: Of the user's own.
         save_model: Write the network as a Keras file.
+        json_lines: Show epochs as lines of JSON.
     """
 
     setup: Setup
@@ -47,6 +48,7 @@ class Trainer:
     console: Console
     callbacks: Sequence[keras.callbacks.Callback] = ()
     save_model: bool = True
+    json_lines: bool = False
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -137,7 +139,9 @@ class Trainer:
         rate.begin(engine.update)
         best = self.directory.best_weights if self.save_model else None
         network = self._network(engine)
-        watchers = Watchers.of(self.setup, self.directory, self.console, network, best)
+        watchers = Watchers.of(
+            self.setup, self.directory, self.console, network, best, self.json_lines
+        )
         checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
         return Attempt(setup, checkpoint, engine, watchers)
 

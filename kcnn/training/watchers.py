@@ -52,6 +52,7 @@ class Watchers:
         console: Console,
         model: keras.Model,
         best: Path | None,
+        json_lines: bool = False,
     ) -> Watchers:
         """Those that the recipe asks for.
 
@@ -61,9 +62,11 @@ class Watchers:
             console: What is shown goes there.
             model: That is trained.
             best: The file of the best weights; None keeps them in memory alone.
+            json_lines: Show epochs as lines of JSON.
         """
         task, sizes = setup.task, setup.problem.sizes
-        progress = Progress(console, task.figures[:1])  # what decides; all are on record
+        # What decides; all are on record.
+        progress = Progress(console, task.figures[:1], json_lines=json_lines)
         kept = BestWeights(best, sizes["validation"], task.figures[0])
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
         board = _board(setup, directory, model)

@@ -225,7 +225,7 @@ def test_a_recipe_by_name_or_file_sets_the_defaults_and_flags_change_them(outcom
 
 def test_an_unknown_recipe_is_bad_input(outcome):
     status, _, err = outcome("train", "--recipe", "fsat")
-    assert (status, "Did you mean fast?" in err) == (2, True)
+    assert (status, "Did you mean 'fast'?" in err) == (2, True)
 
 
 def test_the_version_with_all_that_a_result_depends_on(capsys):

@@ -464,6 +464,26 @@ def test_local_response_normalisation_is_section_3_3():
     assert not any("norm" in layer.name for layer in build("alexnet").layers)
 
 
+def test_local_response_normalisation_is_exact_in_16_bits():
+    """Squares above 65,504 are infinite in float16: 256² is."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build("alexnet", lrn=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    below = model.get_layer("conv1_relu").output
+    after = keras.Model(below, model.get_layer("pool1").output)
+    a = 3000 * np.abs(normal(2, *below.shape[1:])).astype("float16").astype("float32")
+    b = np.empty_like(a)
+    for i in range(8):
+        neighbours = a[..., max(0, i - 2) : min(8, i + 3)]
+        b[..., i] = a[..., i] / (2 + 1e-4 * (neighbours**2).sum(axis=-1)) ** 0.75
+    windows = np.lib.stride_tricks.sliding_window_view(b, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    found = keras.ops.convert_to_numpy(after(a.astype("float16")))
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, windows.max(axis=(-1, -2)), rtol=2e-3)
+
+
 def test_vgg_keeps_biases_before_batchnorm_when_asked():
     model = build("vgg11", batchnorm=True, conv_bias=True)
     assert model.get_layer("conv1_1").use_bias

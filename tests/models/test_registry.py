@@ -194,3 +194,19 @@ def test_a_file_behind_a_link(tmp_path):
     )
     (tmp_path / "net.py").symlink_to(tmp_path / "source")
     assert kcnn.card(f"{tmp_path / 'net.py'}:behind_a_link").parameters == 64 * 3 + 3
+
+
+@pytest.mark.parametrize("form", ["{folder}/halfway.py", "halfway"])
+def test_a_file_that_fails_has_registered_nothing(tmp_path, form):
+    """Mended, it is what it says; not "registered already"."""
+    path = tmp_path / "halfway.py"
+    path.write_text(SOURCE.format(name="halfway") + "\nraise ValueError('not yet')\n")
+    name = f"{form.format(folder=tmp_path)}:halfway"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not yet"):
+            kcnn.card(name)
+    assert "halfway" not in kcnn.list_models()
+    path.write_text(SOURCE.format(name="halfway"))
+    assert kcnn.card(name).classes == 3
+    with pytest.raises(InputError, match="registered already"):
+        kcnn.register("halfway", input_shape=(8, 8, 3))(tiny)

@@ -37,7 +37,7 @@ def test_a_file_that_holds_no_recipe(tmp_path, content):
 
 
 def test_neither_a_name_nor_a_file():
-    with pytest.raises(kcnn.InputError, match=r"'fsat', which is neither\. Did you mean fast\?"):
+    with pytest.raises(kcnn.InputError, match=r"'fsat', which is neither\. Did you mean 'fast'\?"):
         kcnn.named_recipe("fsat")
 
 

@@ -236,3 +236,13 @@ def test_a_figure_without_bounds_is_drawn_as_it_is():
     assert axes.get_yscale() == "linear"
     assert list(axes.collections[0].get_offsets()[:, 1]) == [2.0, 1.0, 0.0, -1.0, -2.0]
     assert _best_so_far(trials(12), RANKING).axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("count", [3, 12, 100])
+def test_the_best_so_far_counts_from_the_first_trial(count):
+    axes = _best_so_far(trials(count), RANKING).axes[0]
+    line = axes.lines[0].get_xdata()
+    assert list(line) == list(range(1, count + 1))
+    left, right = axes.get_xlim()
+    assert 0 < left < 1 < count < right
+    assert all(tick >= 1 for tick in axes.get_xticks() if left <= tick <= right)

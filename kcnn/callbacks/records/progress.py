@@ -1,7 +1,10 @@
 """Progress in the terminal: a bar for the running epoch, a line for each that ended."""
 
+import json
+import math
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -28,12 +31,19 @@ class Progress(keras.callbacks.Callback):
         console: Where to write; a new console on standard output by default.
         figures: What to show beside the loss; by default the model's metrics, as the first
             epoch's logs name them.
+        json_lines: Instead, for scripts: each epoch as a line of JSON on standard output, with its
+            number "epoch", from 1, and all that its logs hold. What is not finite is null.
     """
 
     def __init__(
-        self, console: Console | None = None, figures: Sequence[Figure] | None = None
+        self,
+        console: Console | None = None,
+        figures: Sequence[Figure] | None = None,
+        *,
+        json_lines: bool = False,
     ) -> None:
         super().__init__()
+        self.json_lines = json_lines
         self.console = console or terminal.console()
         self._given = figures
         self._figures: Sequence[Figure] = ()  # with the loss, once they are known
@@ -51,7 +61,7 @@ class Progress(keras.callbacks.Callback):
         epochs, steps = self.params["epochs"], self.params["steps"]
         self._started, self._shown = time.perf_counter(), 0.0
         self._figures = ()
-        if self._given is not None:
+        if self._given is not None and not self.json_lines:
             self._head(self._given)
         self._bars = self._new_bars()
         self._task = self._bars.add_task("training", total=epochs * (steps or 0), figures="")
@@ -74,6 +84,9 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
+        if self.json_lines:
+            write_json_line({"epoch": epoch + 1, **logs})
+            return
         if not self._figures:
             self._head([Figure(name) for name in logs if _is_metric(name)])
         names = [f"{part}{figure.name}" for part in ("", "val_") for figure in self._figures]
@@ -115,6 +128,20 @@ class Progress(keras.callbacks.Callback):
         line = [f"{cell:>{_WIDTH}}" for cell in figures]
         text = "  ".join([*line, f"{speed:>11}", f"{clock:>8}"])
         self.console.print(terminal.styled(text), style=style)  # on any console: no markup
+
+
+def write_json_line(values: Mapping[str, Any]) -> None:
+    """Write a line of JSON on standard output, at once; of numbers that are none, null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): plain(one) for name, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(one) for one in value]
+        value = value.item() if hasattr(value, "item") else value
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(plain(values), allow_nan=False), file=sys.stdout, flush=True)
 
 
 def _is_metric(name: str) -> bool:

@@ -1,6 +1,5 @@
 """From a data NAME to `Data`: digits, the sets of keras.datasets, .npz files, and folders."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from kcnn.data.sets.mask_folders import load_masks
 from kcnn.data.sets.npz import KEYS, names_in, read_npz
 from kcnn.data.sets.preflight import preflight
 from kcnn.data.sets.splits import Data, from_arrays
-from kcnn.errors import InputError
+from kcnn.errors import InputError, did_you_mean
 from kcnn.startup import keras
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -104,6 +103,13 @@ def find(text: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
+def whole_path(text: str | None) -> str | None:
+    """The absolute path that a name is; None for what is no path, but a name of kcnn's own."""
+    if text is None or text in NAMES or not (path := Path(text).expanduser()).exists():
+        return None
+    return os.path.abspath(path)
+
+
 def _digits(**options: Any) -> Data:
     from sklearn.datasets import load_digits
 
@@ -159,8 +165,7 @@ def label(text: str) -> str:
 
 def _unknown(text: str) -> str:
     found = sorted({path.removesuffix(".npz") for path in _in_kcnn_data()})
-    near = difflib.get_close_matches(text.lower(), [*NAMES, *found], n=1)
-    suggestion = f" Did you mean {near[0]!r}?" if near else ""
+    suggestion = did_you_mean(text, [*NAMES, *found])
     return f"No data {text!r}: neither a name nor an existing path.{suggestion} {_possible()}"
 
 

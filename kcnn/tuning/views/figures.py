@@ -139,6 +139,7 @@ def _best_so_far(done: Sequence[Trial], ranking: Ranking) -> Picture:
     axes.scatter(order, values, s=16, color=_GREY, label="each trial", lw=0)
     axes.step(order, np.minimum.accumulate(values), where="post", color=_BLUE, label="best so far")
     axes.set_xlabel("completed trials")
+    axes.set_xlim(0.5, len(values) + 0.5)  # the first trial is the first
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.set_ylabel(f"validation {ranking[0].cost_label}")
     _cost_axis(axes, ranking[0], values)
