@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,8 @@ def test_python_examples_run(tmp_path, monkeypatch):
         "val_ds": stream,
     }
     found = blocks("python")
-    assert len(found) == 5
+    assert len(found) == 6
+    found = [block for block in found if "pets.onnx" not in block]  # behind commands: below
     if importlib.util.find_spec("onnxruntime") is None:  # the extra `export`
         found = [block for block in found if "onnxruntime" not in block]
     for block in found:
@@ -70,6 +72,7 @@ def example_files(tmp_path, digits_run):
 
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "RUN").symlink_to(digits_run.directory)
+    shutil.copytree(digits_run.directory, tmp_path / "logs" / "OTHER")
     Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "photo.jpg")
     own = next(block for block in blocks("python") if "@kcnn.register" in block)
     (tmp_path / "my_models.py").write_text(own.replace('kcnn.build("tiny"', '# kcnn.build("tiny"'))
@@ -85,7 +88,8 @@ def test_commands_run(example_files):
     ]
     commands += re.findall(r"`(kcnn (?:train|list|show) [^`]*\.py[^`]*)`", README)
     # Minutes each, even for an epoch; `benchmarks.segment_detect` trains them.
-    download = ["cifar10", "--data pets", "--data bccd", "--recipe transfer", "predict vgg16"]
+    download = ["cifar10", "--data pets", "--data bccd", "--recipe transfer", "predict vgg16",
+                "kcnn style", "logs/pets", "pets.onnx"]  # fmt: skip
     if importlib.util.find_spec("onnxruntime") is None:
         download.append("kcnn export")
     if not os.environ.get("KCNN_DATA"):
@@ -106,3 +110,39 @@ def test_commands_run(example_files):
             cwd=example_files, capture_output=True, text=True, check=False, env=os.environ,
         )  # fmt: skip
         assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_from_few_pictures_to_another_runtime(tmp_path, monkeypatch, capsys):
+    """The commands and the lines of "Trained weights", with a narrow network and weights of ours."""
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    from PIL import Image
+
+    from kcnn.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("test", 4)):
+        for k, name in enumerate(("dark cats", "bright dogs")):
+            (tmp_path / "FOLDER" / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 60, (80, 70, 3), np.uint8) + np.uint8(160 * k)
+                Image.fromarray(pixels).save(tmp_path / "FOLDER" / part / name / f"{index}.png")
+    Image.fromarray(np.full((90, 90, 3), 190, np.uint8)).save("photo.jpg")
+    narrow = {"widths": (4, 6, 8, 8)}
+    weights = kcnn.build("resnet50", input_shape=(64, 64, 3), stem="imagenet", **narrow)
+    weights.save("weights.keras")
+    block = next(block for block in blocks("sh") if "pets.onnx" in block)
+    for line in block.splitlines():
+        command = shlex.split(line)[1:]
+        if command[0] == "train":
+            command += ["--weights", "weights.keras", "--preprocessing", "torch", "--image-size",
+                        "64", "64", "--options", "widths", "4,6,8,8", "--stem", "imagenet",
+                        "--epochs", "2", "--learning-rate", "0.05"]  # fmt: skip
+        assert main(command) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out.splitlines()[-1]
+    python = next(block for block in blocks("python") if "pets.onnx" in block)
+    exec(compile(python, "README.md", "exec"), {})
+    named = capsys.readouterr().out.strip()
+    assert named in ("dark cats", "bright dogs")
+    assert named in said
