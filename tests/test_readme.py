@@ -114,7 +114,7 @@ def test_commands_run(example_files):
 
 @pytest.mark.slow
 def test_from_few_pictures_to_another_runtime(tmp_path, monkeypatch, capsys):
-    """The commands and the lines of "Trained weights", with a narrow network and weights of ours."""
+    """The commands and lines of "Trained weights", with a narrow network and weights of ours."""
     pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     from PIL import Image
 
