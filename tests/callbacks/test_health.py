@@ -12,6 +12,9 @@ import kcnn
 from kcnn.callbacks import Health, MetricsTable, Progress
 from kcnn.interpret.health import drift, look, rectifiers, statistics
 
+#: Seconds each; everybody's tests are to be short.
+pytestmark = pytest.mark.slow
+
 L = keras.layers
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 8, 8, 2)).astype("float32")

@@ -73,6 +73,7 @@ def test_pictures_over_epochs(tmp_path):
 
 
 @pytest.mark.parametrize(("end", "units"), [("softmax", 3), (None, 3), ("sigmoid", 1), (None, 1)])
+@pytest.mark.slow
 def test_what_outputs_mean(end, units, tmp_path):
     """Confusion is the same whatever a network ends in."""
     classes = max(units, 2)

@@ -6,6 +6,9 @@ import pytest
 
 import kcnn
 
+#: Seconds each; everybody's tests are to be short.
+pytestmark = pytest.mark.slow
+
 TRAIN = ["train", "mlp", "--options", "width", "4", "--name", "run"]
 
 

@@ -8,6 +8,9 @@ import kcnn
 from kcnn.interpret import style_network
 from kcnn.runs import style
 
+#: Seconds each; everybody's tests are to be short.
+pytestmark = pytest.mark.slow
+
 H, W = 32, 48
 
 

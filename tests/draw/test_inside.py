@@ -10,6 +10,7 @@ RANDOM = np.random.default_rng(0)
 PICTURES = RANDOM.integers(0, 256, (3, 12, 16, 3)).astype("uint8")
 
 
+@pytest.mark.slow
 def test_tiles_lie_below_each_other_in_their_columns():
     red, green, blue = (np.full((4, 4, 3), c, "uint8") for c in np.eye(3) * 250)
     page = as_array(strips([Strip("one", [red, green, blue]), Strip("", [blue])], columns=2))

@@ -194,6 +194,7 @@ def test_it_is_seen_in_tables_and_headers(tmp_path, capsys):
     assert "≥" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_training_says_at_least(tmp_path, capsys):
     image = keras.Input((8, 8, 1))
     x = Mine(name="mine")(layers.Dense(4)(layers.Flatten()(image)))

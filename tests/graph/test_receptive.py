@@ -85,6 +85,7 @@ def test_the_box_holds_what_a_value_sees(name):
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("alexnet", "resnet50")),
     ],
 )
+@pytest.mark.slow
 def test_sizes_and_strides_are_those_of_the_table(name):
     shape = {"lenet5": (32, 32, 1), "alexnet": (227, 227, 3)}.get(name, (64, 64, 3))
     found, table = flat(kcnn.build(name, input_shape=shape)), {}

@@ -76,6 +76,7 @@ def hits(maps, corners):
         ("occlusion", "averaging", {"window": 6, "stride": 3}),
     ],
 )
+@pytest.mark.slow
 def test_the_peak_lies_in_the_pattern_and_by_shuffled_weights_it_does_not(
     request, name, network, options
 ):
@@ -95,6 +96,7 @@ def test_the_peak_lies_in_the_pattern_and_by_shuffled_weights_it_does_not(
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.slow
 def test_weights_that_are_made_random_from_the_top_destroy_it(averaging, name):
     """Adebayo et al. 2018, "Sanity Checks for Saliency Maps": the mean rank correlation.
 
@@ -138,6 +140,7 @@ def averaged(*end, nested=False):
         (lambda: averaged(L.Dense(1, activation="sigmoid")), "last"),
     ],
 )
+@pytest.mark.slow
 def test_behind_global_average_pooling_it_is_cam(model, layer):
     model, images = model(), np.random.default_rng(0).uniform(0, 255, (3, 12, 10, 3))
     assert evidence_layer(model) == layer

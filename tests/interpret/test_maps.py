@@ -68,6 +68,7 @@ def test_streams_are_arrays(model, images, kind):
     assert (found.images, found.dead.tolist()) == (10, expected.dead.tolist())
 
 
+@pytest.mark.slow
 def test_layers_early_to_late():
     assert map_layers(kcnn.build("resnet20")) == [
         "conv1_relu", "conv2_3_relu", "conv3_3_relu", "conv4_3_relu"

@@ -175,6 +175,7 @@ class TestCalibration:
         after = calibration_curve(softmax(many, 2.0).max(axis=1), said).error
         assert after < 0.03 < 0.1 < before
 
+    @pytest.mark.slow
     def test_it_is_the_minimum(self, truth, logits):
         found = best_temperature(truth, logits)
         grid = np.linspace(0.5, 1.5, 1001) * found
@@ -250,6 +251,7 @@ class TestTwoClasses:
         np.testing.assert_allclose(found.precision_recall[1], recall[:-1][::-1])
         np.testing.assert_allclose(found.threshold, at[::-1])
 
+    @pytest.mark.slow
     def test_the_best_threshold(self, scores):
         positive, score = scores
         found = thresholds(positive, score)

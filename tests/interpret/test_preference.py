@@ -78,6 +78,7 @@ def energy(picture):
 
 
 @pytest.mark.parametrize("layer", ["waves", None])
+@pytest.mark.slow
 def test_units_get_their_patterns(model, layer):
     found = preferred(model, layer, [1, 0, 0], steps=60)
     assert (found.layer, found.units, found.limits) == (layer or "top", (1, 0, 0), (0.0, 255.0))
@@ -110,6 +111,7 @@ def _others(model, pictures):
     return [logits[0, 1], logits[1, 0]]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_and_no_steps_the_noise(model):
     first, again, other = (preferred(model, "waves", 0, steps=3, seed=s).images for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)

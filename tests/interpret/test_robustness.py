@@ -264,6 +264,7 @@ def test_accuracy_by_corruption():
         accuracy_by_corruption(said, images, truth, ("brightness", "rain"))
 
 
+@pytest.mark.slow
 def test_drawings():
     for png in (
         shift_curve(np.full((9, 4), 0.7), chance=0.1),

@@ -169,6 +169,7 @@ def test_no_style_weight_gives_the_content_back_through_all_sizes(network, two_s
     np.testing.assert_array_equal(found.picture, CONTENT)
 
 
+@pytest.mark.slow
 def test_from_noise_the_content_comes_back(network):
     """Nothing is left of the noise where a shallow layer says what every pixel is."""
     options = {"start": "noise", "style_weight": 0.0, "content_layers": ["conv1_1_relu"]}
@@ -180,6 +181,7 @@ def test_from_noise_the_content_comes_back(network):
     assert (again != begun).any()
 
 
+@pytest.mark.slow
 def test_the_style_comes_and_what_weights_count(network):
     weak, _ = run(network, steps=20, style_weight=1.0)
     strong, seen = run(network, steps=20, style_weight=1000.0)
@@ -189,6 +191,7 @@ def test_the_style_comes_and_what_weights_count(network):
     assert all(s.values.min() > -0.01 and s.values.max() < 255.01 for s in seen)  # rounding
 
 
+@pytest.mark.slow
 def test_from_coarse_to_fine(network, two_sizes):
     """Of each size all steps are told; the next begins with what this one has found."""
     _, seen = run(network, steps=6)

@@ -54,6 +54,7 @@ def test_notes_depend_on_options_that_there_are(name):
 NINE = {"depths": (1,) * 9, "widths": (4,) * 9, "hidden": ()}
 
 
+@pytest.mark.slow
 def test_a_vanishing_image_is_told_a_size_that_is_enough():
     """Nine halvings need 512 pixels, more than the 224 of the paper."""
     with pytest.raises(kcnn.InputError) as caught:

@@ -46,12 +46,14 @@ def outcome_of_train(capfd, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_run_that_has_one_on_record_goes_on(digits_run, tmp_path):
     recorded = json.loads((digits_run.directory / "recipe.json").read_text())["recipe"]
     recipe = ResolvedRecipe.recorded(recorded | {"swa_every": 2, "skip_bad": True})
     assert (recipe.swa_start, recipe.swa_every, recipe.skip_bad) == (None, 2, True)
 
 
+@pytest.mark.slow
 def test_they_count_where_they_change_something(tmp_path):
     fields = {"swa_start": 0.5, "swa_every": 2, "swa_learning_rate": 1e-3, "swa_anneal": 2.0}
     recipe = kcnn.Recipe(model="mlp", logs=str(tmp_path), epochs=8, options={"width": 4}, **fields)

@@ -18,6 +18,9 @@ from kcnn.runs.compare_files import tables, write_comparison
 from kcnn.runs.inference import evaluate_run
 from kcnn.terminal import Terminal
 
+#: Seconds each; everybody's tests are to be short.
+pytestmark = pytest.mark.slow
+
 NAMES = ("[red]x", "\x1b[31m", "$x$")
 
 

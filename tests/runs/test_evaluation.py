@@ -18,6 +18,9 @@ from kcnn.runs.evaluation import chosen_on_validation, write_evaluation
 from kcnn.runs.inference import evaluated
 from kcnn.terminal import Terminal
 
+#: Seconds each; everybody's tests are to be short.
+pytestmark = pytest.mark.slow
+
 NAMES = ("[red]x", 'a,b"c\n', "$x$ ü 猫")
 
 

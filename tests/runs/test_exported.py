@@ -31,6 +31,7 @@ def exported(run, form, folder):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 def test_a_classifier_in_a_file(form, digits_run, tmp_path, capsys):
     path = exported(digits_run, form, tmp_path)
     (tmp_path / "pictures").mkdir()
@@ -66,6 +67,7 @@ def test_notes_name_no_folder_of_this_machine(form, digits_run, tmp_path):
         assert keras.models.load_model(path).output_shape == (None, 10)
 
 
+@pytest.mark.slow
 def test_a_path_stays_at_home(tmp_path):
     """Of a run on files, neither the folder nor where its weights lay is told."""
     rng = np.random.default_rng(0)
@@ -100,6 +102,7 @@ def test_a_file_that_says_nothing(tmp_path, capsys):
         (lambda notes: notes.update(run=[]), "run|object|dictionary"),
     ],
 )
+@pytest.mark.slow
 def test_notes_of_a_stranger(change, said, digits_run, tmp_path):
     path = exported(digits_run, "keras", tmp_path)
     notes = read(path, "keras")

@@ -10,6 +10,9 @@ from PIL import Image
 import kcnn
 from kcnn.runs.inference import evaluate_run
 
+#: Seconds each; everybody's tests are to be short.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
