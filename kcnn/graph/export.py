@@ -66,7 +66,7 @@ def export(
         format: "keras", "savedmodel", "onnx", "litert" or "openvino"; None is by the path's ending.
         precision: Of weights and arithmetic: "float32", "float16", "int8".
         images: To compare on: (N, H, W, C), or batches of them, in the range that the model takes.
-            None makes some up.
+            None makes some up, of 0 to 1 and of 0 to 255.
         calibration: Batches of images by which int8 chooses its scales; None is `images`.
         metadata: Class names and the like; goes into the file where the format has a place.
         compare: How outputs are compared, where they are not values in fixed places: boxes, say.
@@ -213,8 +213,10 @@ def _between_groups(kernel: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _made_up(model: keras.Model) -> list[np.ndarray]:
+    """Every second one in 0..1, the others in 0..255: in the wrong range a softmax hides much."""
     shape = tuple(side or _SIDE for side in model.input_shape[1:])
-    images = np.random.default_rng(0).uniform(0, 255, (_MADE_UP, *shape)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(0, 1, (_MADE_UP, *shape)).astype(np.float32)
+    images[1::2] *= 255.0
     return _batches(images)
 
 
