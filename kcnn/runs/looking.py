@@ -31,10 +31,10 @@ from kcnn.startup import keras
 from kcnn.tasks.classification import ClassEvaluation
 from kcnn.terminal import shape_text
 
-#: Images of which colours and exciting pictures are taken; whose maps tell dead units.
-_SAMPLE, _MAPS = 512, 64
+#: Images of which colours are taken; among which exciting ones are; whose maps tell dead units.
+_SAMPLE, _EXCITING, _MAPS = 512, 192, 64
 #: Mistakes, classes, layers and units that are shown; steps of the pictures that units prefer.
-_MISTAKES, _CLASSES, _LAYERS, _UNITS, _STEPS = 12, 10, 3, 5, 96
+_MISTAKES, _CLASSES, _LAYERS, _UNITS, _STEPS = 12, 10, 3, 5, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,13 +239,13 @@ def maps(seen: Seen) -> Part:
 
 def exciting(seen: Seen) -> Part:
     """What of the images excites units most."""
-    rows = []
+    rows, images = [], seen.images[:_EXCITING]
     for maps in _spread(seen.maps):
         alive = np.flatnonzero(~maps.dead)
         units = alive[np.unique(np.linspace(0, len(alive) - 1, 4).round().astype(int))]
-        for one in interpret.exciting_each(seen.network, maps.layer, units, seen.images, top=8):
+        for one in interpret.exciting_each(seen.network, maps.layer, units, images, top=8):
             rows.append((f"{maps.layer}, unit {one.unit}", one.crops))
-    text = f"Of {len(seen.images):,} images, what excites a unit most, cut to what it sees."
+    text = f"Of {len(images):,} images, what excites a unit most, cut to what it sees."
     drawn = inside.exciting(rows, columns=8, limits=seen.limits)
     return Part("What excites units", text, [Picture(drawn, "Each row is one unit.")])
 
