@@ -91,6 +91,13 @@ class Recipe:
         "Decoupled: each step takes rate x decay x weight away; not from biases and BatchNorm.",
         checks.between(0, math.inf, "a number from 0 up"),
     )
+    clip_norm: float | None = field(
+        None,
+        "Largest norm of a step's gradients, taken over all that is trained: longer ones are "
+        "scaled down to it (Pascanu et al. 2013). Decay and backbone_rate act behind it.",
+        checks.between(1e-12, math.inf, "a norm above 0"),
+        older=None,
+    )
     label_smoothing: float = field(
         0.0,
         "Share of the label spread evenly over all classes (Szegedy et al. 2016), in [0, 1).",

@@ -29,6 +29,8 @@ GREY = (8, 8, 1)
         ("warmup", -1.0),
         ("momentum", 1.0),
         ("weight_decay", -0.1),
+        ("clip_norm", 0.0),
+        ("clip_norm", float("inf")),
         ("label_smoothing", 1.0),
         ("mixup", -0.2),
         ("cutmix", float("inf")),

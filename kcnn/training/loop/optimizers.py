@@ -7,6 +7,10 @@ rounding (the kernels may fuse a multiplication with the addition behind it).
 
 Weight decay is decoupled (Loshchilov & Hutter 2019) and spares vectors: biases and BatchNorm's
 gamma and beta.
+
+Keras clips gradients before each update, by the norm over all variables that a step trains: frozen
+layers do not count in it, and the direction stays. Where a loss is scaled, it is the norm of the
+unscaled gradients. A rate of the backbone's own is of the update, and so behind it.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ def optimizer(recipe: ResolvedRecipe) -> keras.optimizers.Optimizer:
         "adam": (kinds.Adam, {}),
         "adamw": (kinds.AdamW, {}),
     }[recipe.optimizer]
+    if recipe.clip_norm is not None:
+        options |= {"global_clipnorm": recipe.clip_norm}
     if recipe.ema is not None:
         options |= {"use_ema": True, "ema_momentum": recipe.ema}
     none = 0.0 if make is kinds.AdamW else None
@@ -211,4 +217,5 @@ def traits(recipe: ResolvedRecipe) -> tuple:
     rated = recipe.warmup or recipe.swa_learning_rate is not None
     scheduled = recipe.schedule if recipe.schedule != "constant" else bool(rated)
     rates = scheduled, recipe.backbone_rate is not None
-    return recipe.optimizer, fixed, rates, recipe.weight_decay > 0, recipe.ema
+    kind = recipe.optimizer, fixed, rates, recipe.weight_decay > 0
+    return *kind, recipe.ema, recipe.clip_norm

@@ -106,6 +106,75 @@ class TestAgainstKeras:
         close(trajectory(name, **recipe), [v.numpy() for v in held])
 
 
+class TestClipping:
+    """By the norm over all that a step trains; the oracle of the norm is NumPy."""
+
+    @staticmethod
+    def clipped(step, norm):
+        length = math.sqrt(sum(float(np.square(g.astype("float64")).sum()) for g in step))
+        return [g * min(1.0, norm / length) for g in step], length
+
+    @pytest.mark.parametrize("name", ["sgd", "momentum", "rmsprop", "adamw"])
+    def test_longer_gradients_are_scaled_and_shorter_ones_stay(self, name):
+        """Decay is not clipped: it is behind."""
+        theirs, held = keras_own(name, 0.1, 0.2), variables()
+        theirs.build(held)
+        theirs.exclude_from_weight_decay(var_list=[held[1]])
+        norm = float(np.median([self.clipped(step, 1.0)[1] for step in gradients(6)]))
+        for step in gradients(6):
+            theirs.apply([tf.constant(g) for g in self.clipped(step, norm)[0]], held)
+        ours = trajectory(name, weight_decay=0.2, clip_norm=norm)
+        close(ours, [v.numpy() for v in held])
+        if name != "adamw":  # whose steps hardly heed the size of gradients
+            assert np.abs(ours[0] - trajectory(name, weight_decay=0.2)[0]).max() > 1e-3
+
+    def test_frozen_variables_do_not_count(self):
+        held = variables()
+        update = made(resolved("sgd", clip_norm=0.5), held)
+        gradient = gradients(1)[0][0]
+        before = held[0].numpy()
+        with update.in_place():
+            update.optimizer.apply([tf.constant(gradient)], held[:1])
+        (expected,), length = self.clipped([gradient], 0.5)
+        assert length > 1
+        np.testing.assert_allclose(before - held[0].numpy(), 0.1 * expected, rtol=1e-4)
+
+    def test_a_rate_of_the_backbone_is_behind_it(self, tmp_path):
+        """One step of plain SGD: all changes are those without clipping, times one number."""
+        changes = [self.changes(tmp_path, norm) for norm in (None, 0.05)]
+        own = [g / (1.0 if "head" in path else 0.25) for path, g in changes[0].items()]
+        length = math.sqrt(sum(float(np.square(g).sum()) for g in own)) / 0.1
+        assert length > 0.05
+        for path, change in changes[1].items():
+            expected = changes[0][path] * 0.05 / length
+            np.testing.assert_allclose(change, expected, atol=1e-6, err_msg=path)
+
+    @staticmethod
+    def changes(tmp_path, norm):
+        keras.utils.clear_session()  # the same names
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                keras.Input((6, 6, 1)),
+                layers.Rescaling(1 / 255),
+                layers.Conv2D(2, 3, name="body"),
+                layers.Flatten(),
+                layers.Dense(3, "softmax", name="head"),
+            ]
+        )
+        before = {v.path: v.numpy() for v in model.trainable_variables}
+        recipe = Recipe(
+            epochs=1, batch_size=12, optimizer="sgd", learning_rate=0.1, schedule="constant",
+            warmup=0.0, weight_decay=0.0, backbone_rate=0.25, clip_norm=norm, select="last",
+            logs=str(tmp_path),
+        )  # fmt: skip
+        images = np.random.default_rng(0).integers(0, 256, (16, 6, 6, 1)).astype("uint8")
+        data = images, np.arange(16) % 3
+        train(recipe, model=model, data={"train": data, "validation": data}, verbose=False)
+        return {v.path: before[v.path] - v.numpy() for v in model.trainable_variables}
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.2])
 @pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adamw"])
 def test_against_pytorch(name, decay):
@@ -254,6 +323,8 @@ class TestNumbersChange:
             resolved("momentum", schedule="step"),
             resolved("momentum", warmup=1.0),
             resolved("momentum", weight_decay=0.1),
+            resolved("momentum", clip_norm=1.0),
+            resolved("momentum", clip_norm=2.0),
         ]
         zero = [r for r in recipes if r.weight_decay == 0]
         found = [optimizers.traits(recipe) for recipe in recipes]
