@@ -44,10 +44,10 @@ class ResolvedRecipe(Recipe):
 
     @property
     def slots(self) -> int:
-        """Values that the optimiser keeps for each weight: those of its method, and an average."""
+        """Values kept for each weight: those of the method, an average, a sum of gradients."""
         kept = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
         own = kept.get(self.optimizer, 1 + bool(self.momentum))  # rmsprop
-        return own + (self.ema is not None)
+        return own + (self.ema is not None) + (self.accumulate > 1)
 
 
 #: Sides in pixels from which on images are cropped: of 8×8 a crop leaves a half.
@@ -100,7 +100,13 @@ def resolve(
     optimizer = recipe.optimizer or family.optimizer
     rate = family.learning_rate if optimizer == family.optimizer else _RATES[optimizer]
     few = images < _FEW
-    batch_size = recipe.batch_size or min(family.batch_size or (32 if few else 128), images)
+    most = max(images // recipe.accumulate, 1)
+    batch_size = recipe.batch_size or min(family.batch_size or (32 if few else 128), most)
+    if batch_size * recipe.accumulate > images >= batch_size:
+        raise InputError(
+            f"A step of accumulate={recipe.accumulate} batches of {batch_size} is more than the "
+            f"{images} training images. Use accumulate={images // batch_size} or less."
+        )
     if batch_size > images:
         raise InputError(
             f"batch_size={batch_size} is more than the {images} training images. Use "

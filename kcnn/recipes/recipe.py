@@ -62,7 +62,18 @@ class Recipe:
     epochs: int | None = field(
         None, "Passes over the training split.", checks.whole(1), role="length"
     )
-    batch_size: int | None = field(None, "Images per step.", checks.whole(1))
+    batch_size: int | None = field(
+        None,
+        "Images that the network sees at a time; a step has `accumulate` times as many.",
+        checks.whole(1),
+    )
+    accumulate: int = field(
+        1,
+        "Batches whose gradients make up one step: it is that of a batch so many times as large, "
+        "in the memory of one. BatchNorm, dropout and detection's loss go by each batch.",
+        checks.whole(1),
+        older=1,
+    )
     optimizer: Optimizer | None = field(
         None,
         "sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay.",
@@ -428,6 +439,12 @@ class Recipe:
     def validation_size(self) -> float | int:
         """`validation` as `load_data` takes it: a share, or a whole number of images."""
         return int(self.validation) if self.validation >= 1 else self.validation
+
+    @property
+    def images_per_step(self) -> int:
+        """Of all batches that make up a step of a recipe whose batch size is not open."""
+        assert self.batch_size is not None, "the recipe is not resolved"
+        return self.batch_size * self.accumulate
 
     @property
     def seed_of_split(self) -> int:

@@ -107,15 +107,13 @@ class PictureProblem(DataProblem):
 
     def steps(self, recipe: Recipe) -> int:
         """Steps of an epoch; the last batch of an epoch is whole."""
-        assert recipe.batch_size is not None, "the recipe is not resolved"
-        return steps_per_epoch(len(self.data.train), recipe.batch_size)
+        return steps_per_epoch(len(self.data.train), recipe.images_per_step)
 
     def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
         """Windows as a function of (seed, step), from `start` on."""
-        assert recipe.batch_size is not None, "the recipe is not resolved"
         return picture_feed(
             self.data.train,
-            recipe.batch_size,
+            recipe.images_per_step,
             window=size,
             targets=targets,
             seed=recipe.seed,

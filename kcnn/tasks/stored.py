@@ -47,13 +47,13 @@ class StoredProblem(DataProblem):
 
     def steps(self, recipe: Recipe) -> int:
         """Steps of an epoch; the last batch of an epoch is whole."""
-        return steps_per_epoch(len(self.data.train), _known(recipe.batch_size))
+        return steps_per_epoch(len(self.data.train), recipe.images_per_step)
 
     def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
         """Batches as a function of (seed, step), from `start` on."""
         return training_feed(
             self.data.train,
-            _known(recipe.batch_size),
+            recipe.images_per_step,
             targets=targets,
             seed=recipe.seed,
             augment=recipe.augment,
@@ -108,8 +108,3 @@ class StoredProblem(DataProblem):
 
 def _from(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
     return lambda count: progress(before + count)
-
-
-def _known(batch_size: int | None) -> int:
-    assert batch_size is not None, "the recipe is not resolved"
-    return batch_size

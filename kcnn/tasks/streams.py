@@ -119,12 +119,18 @@ class StreamProblem:
         return {"dtype": dtype, "range": [seen.low, seen.high]}
 
     def steps(self, recipe: Recipe) -> int:
-        """Batches of the training stream."""
-        return self.surveys["train"].steps
+        """Batches of the training stream, or steps of as many images as several of them have."""
+        survey = self.surveys["train"]
+        if recipe.accumulate == 1:
+            return survey.steps
+        return -(-survey.images // (survey.batch_size * recipe.accumulate))
 
     def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
         """The stream, repeated; of the epoch in which `start` lies the rest."""
-        batches = self._with(targets, "train").repeat().skip(start % self.steps(recipe))
+        batches = self._with(targets, "train")
+        if recipe.accumulate > 1:
+            batches = batches.rebatch(self.batch_size * recipe.accumulate)
+        batches = batches.repeat().skip(start % self.steps(recipe))
         return Feed(batches, (), _as_it_is, ("stream",), "CPU:0")
 
     def evaluation(

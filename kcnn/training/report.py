@@ -186,8 +186,9 @@ def _images(problem: Problem, plan: Plan, scale: float) -> str:
 
 
 def _recipe_line(recipe: ResolvedRecipe) -> str:
+    together = f", {recipe.accumulate} to a step" if recipe.accumulate > 1 else ""
     parts = [
-        f"{recipe.epochs} epochs of batches of {recipe.batch_size}",
+        f"{recipe.epochs} epochs of batches of {recipe.batch_size}{together}",
         f"{recipe.optimizer} at {recipe.learning_rate:g}, {recipe.schedule}",
     ]
     for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):

@@ -122,7 +122,11 @@ class Setup:
 
     def statistics_batches(self) -> tf.data.Dataset:
         """The training batches of an epoch behind the last, for BatchNorm's statistics."""
-        return feed_batches(self.feed(self.recipe.epochs * self.steps), self.steps)
+        recipe = dataclasses.replace(self.recipe, accumulate=1)  # which go by a batch at a time
+        steps = self.problem.steps(recipe)
+        start = recipe.epochs * steps
+        feed = self.problem.training(recipe, self._size, self.targets, start)
+        return feed_batches(feed, steps)
 
 
 def decide(
@@ -151,6 +155,7 @@ def decide(
     problem = _problem(task, recipe, data, model, console)
     if model is not None:
         _refuse_options(task, recipe)
+        _refuse_own_step(model, recipe)
         model = as_functional(model, problem)
     resolved = _resolved(recipe, problem, entry, model, task)
     task = task.prepared(problem, resolved)
@@ -167,7 +172,7 @@ def decide(
         problem = dataclasses.replace(problem, whole=whole)
     _fill_cache(resolved, problem, decided, console)
     policy, why = precision.resolve(recipe.precision, decided.macs, _policy_of(model))
-    fused = recipe.steps_per_execution or per_execution(decided.macs, resolved.batch_size)
+    fused = recipe.steps_per_execution or per_execution(decided.macs, resolved.images_per_step)
     if resolved.checkpoint_every and resolved.checkpoint_every.isdecimal():
         fused = min(fused, int(resolved.checkpoint_every))
     fused = even(fused, problem.steps(resolved))
@@ -230,6 +235,17 @@ def _refuse_options(task: Task, recipe: Recipe) -> None:
         raise InputError(
             "A model of your own is trained as it is; received options for building one: "
             f"{recipe.model_options or given}."
+        )
+
+
+def _refuse_own_step(model: keras.Model, recipe: Recipe) -> None:
+    """Refuse to take a step apart of which the model's class says what it is."""
+    own = type(model).train_step is not keras.Model.train_step
+    if own and recipe.accumulate > 1:
+        raise InputError(
+            f"accumulate={recipe.accumulate} takes Keras' own training step apart; "
+            f"{type(model).__name__} has a train_step of its own. Leave it out, or let that step "
+            f"do it."
         )
 
 

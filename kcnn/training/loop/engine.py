@@ -61,7 +61,8 @@ class Engine:
         self._scalars = {v.path: v.numpy() for v in own if len(v.shape) == 0}
         batch = task.batch(feed.batch, recipe)
         frozen = freezing(model, recipe, steps_per_epoch)
-        self.steps = Steps(model, batch, self.update, frozen)
+        part = recipe.batch_size if recipe.accumulate > 1 else None
+        self.steps = Steps(model, batch, self.update, frozen, part)
         self.steps.resident = feed.resident
         self.key: tuple | None = None  # under which it is kept, if it is
         self.copy: Callable[[], keras.Model] | None = None
@@ -157,6 +158,7 @@ def _fixed(recipe: ResolvedRecipe) -> tuple:
     return (
         optimizers.traits(recipe),
         recipe.label_smoothing,
+        recipe.accumulate > 1 and recipe.batch_size,
         recipe.steps_per_execution,
         recipe.precision,
         recipe.jit,

@@ -12,6 +12,7 @@ from typing import Any
 
 from kcnn.errors import InputError, NonFiniteError
 from kcnn.startup import keras, tf
+from kcnn.training.loop.accumulation import in_parts
 from kcnn.training.loop.freezing import Freezing
 from kcnn.training.loop.optimizers import Update
 
@@ -46,6 +47,7 @@ class Steps:
         batch: `Feed.batch`.
         update: What a step does to the weights of `model`.
         freezing: Which layers are frozen until which step: the first of an epoch.
+        part: Images that the network sees at a time; None: those of a step at once.
 
     Attributes:
         resident: `Feed.resident`, to be set before the first step.
@@ -58,26 +60,23 @@ class Steps:
         batch: Callable[[Any, tuple], tuple],
         update: Update,
         freezing: Freezing | None = None,
+        part: int | None = None,
     ) -> None:
         self.resident: tuple[tf.Tensor, ...] = ()
         self.step = 0
         self.freezing = freezing or Freezing()
-        self._model, self._update, self._batch = model, update, batch
+        self._model, self._update, self._batch, self._part = model, update, batch, part
         self._compiled = model.optimizer, model.train_function
         # What is trainable is fixed in a trace: a phase has its own.
         self._several = {frozen: self._traced() for frozen in (False, True)}
 
     def _traced(self) -> Callable[..., tuple]:
         """Several steps in one graph, made when it is first called."""
-        model, update, batch = self._model, self._update, self._batch
-        step = model.train_step
-        if model.jit_compile:
-            step = tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)
+        model, update, batch, step = self._model, self._update, self._batch, self._step()
 
         def several(iterator: Any, count: tf.Tensor, resident: tuple) -> tuple:
             def one(done: tf.Tensor, finite: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                with update.in_place():
-                    logs = step(batch(iterator.get_next(), resident))
+                logs = step(batch(iterator.get_next(), resident))
                 return done + 1, _is_finite(logs)
 
             done, finite = tf.while_loop(
@@ -90,6 +89,21 @@ class Steps:
             return model.get_metrics_result(), done, finite
 
         return tf.function(several, autograph=False, reduce_retracing=True)
+
+    def _step(self) -> Callable[[Any], Any]:
+        """What is done with one batch; the running metrics."""
+        model, update = self._model, self._update
+        if self._part is not None:
+            return in_parts(model, update, self._part)
+        step = model.train_step
+        if model.jit_compile:
+            step = tf.function(step, jit_compile=True, autograph=False, reduce_retracing=True)
+
+        def at_once(batch: Any) -> Any:
+            with update.in_place():
+                return step(batch)
+
+        return at_once
 
     @property
     def serves(self) -> bool:
