@@ -45,13 +45,14 @@ def between(low: float, below: float, meaning: str) -> Check:
     return check
 
 
-def choice(allowed: Any) -> Check:
-    """One of the values of a `Literal`."""
+def choice(allowed: Any, otherwise: Mapping[str, str] | None = None) -> Check:
+    """One of the values of a `Literal`; `otherwise` says how to have what goes by no such name."""
 
     def check(name: str, value: Any) -> Any:
         if isinstance(value, bool) or value not in get_args(allowed):
             choices = ", ".join(map(str, get_args(allowed)))
-            raise InputError(f"{name} is one of {choices}; received {value!r}.")
+            hint = (otherwise or {}).get(str(value).lower(), "")
+            raise InputError(f"{name} is one of {choices}; received {value!r}. {hint}".rstrip())
         return value
 
     return check

@@ -45,7 +45,7 @@ class ResolvedRecipe(Recipe):
     @property
     def slots(self) -> int:
         """Values kept for each weight: those of the method, an average, a sum of gradients."""
-        kept = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
+        kept = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "lion": 1}
         own = kept.get(self.optimizer, 1 + bool(self.momentum))  # rmsprop
         return own + (self.ema is not None) + (self.accumulate > 1)
 
@@ -72,6 +72,7 @@ _RATES = {
     "rmsprop": 1e-3,
     "adam": 1e-3,
     "adamw": 1e-3,
+    "lion": 1e-4,  # a third to a tenth of AdamW's (Chen et al. 2023, section 5)
 }
 
 _MOMENTUM = {"momentum": 0.9, "nesterov": 0.9, "rmsprop": 0.0}

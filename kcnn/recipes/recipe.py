@@ -23,7 +23,7 @@ from kcnn.recipes.fields import (
     field,
 )
 
-Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
+Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"]
 Schedule = Literal["constant", "step", "cosine"]
 Augment = Literal["auto", "none", "flip", "crop", "crop-flip"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -34,6 +34,8 @@ Meaning = Literal["probabilities", "logits"]
 Preprocessing = Literal["torch", "caffe", "tf"]
 Freeze = Literal["backbone"]
 
+#: Where Loshchilov & Hutter 2019, algorithm 1, is to be had.
+_SGDW = "SGDW is momentum (or nesterov) with weight_decay, which is decoupled here."
 #: Tasks whose pictures go in whole, with masks or boxes.
 _PICTURES = ("segmentation", "detection")
 
@@ -76,8 +78,10 @@ class Recipe:
     )
     optimizer: Optimizer | None = field(
         None,
-        "sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay.",
-        checks.choice(Optimizer),
+        "sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay; lion "
+        "goes by signs (Chen et al. 2023). SGDW is momentum with weight_decay: all decay is "
+        "decoupled here.",
+        checks.choice(Optimizer, {"sgdw": _SGDW}),
     )
     learning_rate: float | None = field(
         None, "Peak learning rate.", checks.between(1e-12, math.inf, "a number above 0")

@@ -112,7 +112,7 @@ def _optimizer(model: keras.Model, chosen: Mapping[str, Any]) -> keras.optimizer
     elif kind == "rmsprop":
         made = kinds.RMSprop(momentum=chosen.get("momentum", 0.0), **numbers)
     else:
-        made = {"adam": kinds.Adam, "adamw": kinds.AdamW}[kind](**numbers)
+        made = {"adam": kinds.Adam, "adamw": kinds.AdamW, "lion": kinds.Lion}[kind](**numbers)
     if made.weight_decay:
         vectors = [v for v in model.trainable_variables if len(v.shape) < 2]
         made.exclude_from_weight_decay(var_list=vectors)

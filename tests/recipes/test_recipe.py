@@ -21,7 +21,8 @@ GREY = (8, 8, 1)
         ("epochs", 2.5),
         ("epochs", True),
         ("batch_size", 0),
-        ("optimizer", "lion"),
+        ("optimizer", "lamb"),
+        ("accumulate", 0),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("learning_rate", float("inf")),
@@ -59,6 +60,11 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(InputError, match=field) as error:
         Recipe(**{field: value})
     assert repr(value) in str(error.value)
+
+
+def test_sgdw_is_there_under_another_name():
+    with pytest.raises(InputError, match=r"received 'SGDW'. SGDW is momentum .* weight_decay"):
+        Recipe(optimizer="SGDW")
 
 
 def test_what_is_another_training_and_what_is_the_same():

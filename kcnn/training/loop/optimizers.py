@@ -3,7 +3,8 @@
 Keras computes an update from single operations, each of which reads and writes the whole
 variable: for VGG-16's 138 million weights that is memory traffic of its own. TensorFlow has one
 kernel for SGD with momentum and one for Adam. They compute what Keras' optimisers compute, to
-rounding (the kernels may fuse a multiplication with the addition behind it).
+rounding (the kernels may fuse a multiplication with the addition behind it). RMSprop and Lion are
+computed as Keras computes them.
 
 Weight decay is decoupled (Loshchilov & Hutter 2019) and spares vectors: biases and BatchNorm's
 gamma and beta.
@@ -37,6 +38,7 @@ def optimizer(recipe: ResolvedRecipe) -> keras.optimizers.Optimizer:
         "rmsprop": (kinds.RMSprop, {"momentum": momentum}),
         "adam": (kinds.Adam, {}),
         "adamw": (kinds.AdamW, {}),
+        "lion": (kinds.Lion, {}),
     }[recipe.optimizer]
     if recipe.clip_norm is not None:
         options |= {"global_clipnorm": recipe.clip_norm}
@@ -173,7 +175,7 @@ class Update:
             rate = rate * self._numbers[2]
         if self._decays and len(variable.shape) > 1:
             variable.assign_sub(variable * (rate * self._numbers[1]))
-        if isinstance(optimizer, keras.optimizers.RMSprop):
+        if isinstance(optimizer, (keras.optimizers.RMSprop, keras.optimizers.Lion)):
             self._own_step(gradient, variable, rate)
             return
         gradient = tf.convert_to_tensor(gradient)

@@ -18,7 +18,7 @@ from kcnn.recipes.recipe import Recipe
 from kcnn.training.loop import optimizers
 
 STEPS = 10  # an epoch
-NAMES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+NAMES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion")
 SHAPES = ((3, 4), (4,), (2, 2, 3, 5))
 
 
@@ -64,6 +64,7 @@ def keras_own(name, rate, decay, momentum=0.9):
         "rmsprop": lambda: keras.optimizers.RMSprop(rate, momentum=0.0, **options),
         "adam": lambda: keras.optimizers.Adam(rate, **options),
         "adamw": lambda: keras.optimizers.Adam(rate, **options),
+        "lion": lambda: keras.optimizers.Lion(rate, **options),
     }[name]()
     return made
 
@@ -228,6 +229,9 @@ def test_updates_by_the_textbook():
     # Adam's first step is the rate, whatever the gradient's size.
     assert mean_change("adam", [7.0]) == pytest.approx(-0.1, rel=1e-4)
     assert mean_change("adamw", [0.01]) == pytest.approx(-0.1, rel=1e-3)
+    # Lion: the sign of 0.9 m + 0.1 g, with m = 0.01 behind the first step.
+    assert mean_change("lion", [1.0, -0.05]) == pytest.approx(-0.2, rel=1e-5)
+    assert mean_change("lion", [1.0, -0.15]) == pytest.approx(0.0, abs=1e-6)
     # RMSprop: g / sqrt((1 - rho) g²) with rho = 0.9
     assert mean_change("rmsprop", [5.0]) == pytest.approx(-0.1 / math.sqrt(0.1), rel=1e-4)
 
@@ -318,6 +322,7 @@ class TestNumbersChange:
             resolved("nesterov"),
             resolved("adam"),
             resolved("rmsprop"),
+            resolved("lion"),
             resolved("rmsprop", momentum=0.5),
             resolved("momentum", schedule="cosine"),
             resolved("momentum", schedule="step"),
