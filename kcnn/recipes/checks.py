@@ -112,23 +112,6 @@ def mask_values(name: str, value: Any) -> tuple[int, ...]:
         ) from None
 
 
-def class_weights(name: str, value: Any) -> str:
-    """`none`, `balanced`, or a number for each class, as text."""
-    given = value.split(",") if isinstance(value, str) else value
-    if given in (["none"], ["balanced"]):
-        return str(given[0])
-    try:
-        numbers = [float(number) for number in given]
-        if not numbers or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{name} is none, balanced, or a number from 0 up for each class, such as 1,0.5,2; "
-            f"received {value!r}."
-        ) from None
-    return ",".join(f"{number:g}" for number in numbers)
-
-
 def share(name: str, value: Any) -> float:
     """A number from 0 to 1, both included."""
     number = isinstance(value, Real) and not _is_bool(value)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
 from kcnn.recipes import checks
+from kcnn.recipes.class_weights import class_weights
 from kcnn.recipes.fields import (
     ALWAYS_THERE,
     check_fields,
@@ -147,11 +148,12 @@ class Recipe:
     )
     class_weights: str = field(
         "none",
-        "Of the pixels of each class in the loss: none; balanced, which is the median frequency "
-        "over the class's own (Eigen & Fergus 2015); or a number for each class: 1,0.5,2.",
-        checks.class_weights,
+        "Of each class in the loss of training: none; balanced, which is images / (classes x "
+        "images of the class), of pixels the median frequency over the class's own (Eigen & Fergus "
+        "2015); a number for each class: 1,0.5,2; by name: cat=2,dog=0.5; or a .json or .csv file.",
+        class_weights,
         older="none",
-        tasks=("segmentation",),
+        tasks=("classification", "segmentation"),
     )
     dice: float = field(
         0.0,

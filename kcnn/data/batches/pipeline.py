@@ -56,7 +56,8 @@ def training_batches(
 
     Returns:
         A dataset of (images, labels): (B, H, W, C) in the stored dtype (uint8 or float32;
-        float32 with mixup), and (B, K) or (B, 1) float32.
+        float32 with mixup), and (B, K) or (B, 1) float32; of a split with weights (images,
+        labels, weights), weights (B,) float32.
 
     Raises:
         InputError: as `training_feed`.
