@@ -155,6 +155,14 @@ class Recipe:
         older="none",
         tasks=("classification", "segmentation"),
     )
+    balanced: bool = field(
+        False,
+        "Draw images so that all classes are seen equally often in each epoch: those of small "
+        "classes several times, of large ones a random part.",
+        checks.switch,
+        older=False,
+        tasks=("classification",),
+    )
     dice: float = field(
         0.0,
         "Share of the Dice loss (Milletari et al. 2016) in the loss, from 0 to 1; the rest is "
@@ -372,6 +380,11 @@ class Recipe:
             raise InputError(
                 "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
                 "swa_start, such as 0.75."
+            )
+        if self.balanced and self.class_weights == "balanced":
+            raise InputError(
+                "balanced and class_weights='balanced' both make up for classes of different "
+                "sizes, together twice over. Leave one of the two out."
             )
         if self.freeze and self.until:
             raise InputError(

@@ -67,6 +67,7 @@ class StoredProblem(DataProblem):
             colour=recipe.colour or 0.0,
             image_size=self._fit(size),
             start=start,
+            balanced=recipe.balanced,
             cache=recipe.cache,
         )
 

@@ -315,6 +315,11 @@ def _refuse_options(recipe: Recipe) -> None:
                 f"{option} is not applied to a tf.data.Dataset, which is batched already "
                 f"(received {option}={getattr(recipe, option)}). Do it in the dataset."
             )
+    if recipe.balanced:
+        raise InputError(
+            "balanced draws images from arrays and files; a stream has its own order. Draw in it, "
+            "with tf.data.Dataset.sample_from_datasets, or take class_weights='balanced'."
+        )
     if recipe.augment not in ("auto", "none"):
         raise InputError(
             f"augment={recipe.augment!r} is not applied to a tf.data.Dataset. Do it in the dataset."

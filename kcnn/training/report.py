@@ -193,6 +193,8 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
     for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):
         if value := getattr(recipe, name):
             parts.append(f"{name.replace('_', ' ')} {value:g}")
+    if recipe.balanced:
+        parts.append("classes equally often")
     if recipe.swa_start is not None:
         rate = recipe.swa_learning_rate
         parts.append(f"averaged from {recipe.swa_start:.0%} on" + (f" at {rate:g}" if rate else ""))

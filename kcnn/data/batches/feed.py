@@ -65,6 +65,7 @@ def training_feed(
     image_size: tuple[int, int] | None = None,
     start: int = 0,
     stop: int | None = None,
+    balanced: bool = False,
     cache: str | os.PathLike | None = None,
     device: str | None = None,
 ) -> Feed:
@@ -85,6 +86,8 @@ def training_feed(
         image_size: (H, W) to which image files are fit; arrays keep their size.
         start: the first step, at least 0; epoch = step // steps_per_epoch.
         stop: the step after the last; None is endless.
+        balanced: all classes are seen equally often in an epoch, which has as many steps as
+            without (`kcnn.data.batches.order.balanced_order`).
         cache: of files, where they are kept once they are decoded and fit: "memory", as the
             arrays that they then are, or a folder, one `.npy` for each split and size. All are
             decoded now, unless the cache has them (`fill_cache` shows progress).
@@ -101,7 +104,8 @@ def training_feed(
     crops = augment.startswith("crop")
     images = source(split.images, image_size, margin(augment), cache)
     device = device or _device(images)
-    steps = training_steps(len(split), batch_size, int(seed), start, stop)
+    labels = split.labels if balanced else None
+    steps = training_steps(len(split), batch_size, int(seed), start, stop, labels)
     resident: tuple[tf.Tensor, ...] = ()
     if images.array is None:
         steps = _reading(steps, images, split)

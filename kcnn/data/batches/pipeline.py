@@ -48,6 +48,7 @@ def training_batches(
     image_size: tuple[int, int] | None = None,
     start: int = 0,
     stop: int | None = None,
+    balanced: bool = False,
     cache: str | os.PathLike | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of the steps `start` to `stop`, counted over all epochs.
@@ -75,6 +76,7 @@ def training_batches(
         image_size=image_size,
         start=start,
         stop=stop,
+        balanced=balanced,
         cache=cache,
         device="CPU:0",  # where tf.data runs: on a GPU every batch would be copied back
     )
