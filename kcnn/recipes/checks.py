@@ -14,6 +14,9 @@ from typing import Any, get_args
 
 from kcnn.errors import InputError
 
+#: What the columns of a table hold.
+COLUMNS = ("file", "label", "split", "weight")
+
 Check = Callable[[str, Any], Any]
 
 
@@ -110,6 +113,20 @@ def mask_values(name: str, value: Any) -> tuple[int, ...]:
         raise InputError(
             f"{name} are values of masks, whole numbers from 0 to 255; received {value!r}."
         ) from None
+
+
+def columns(name: str, value: Any) -> str:
+    """Names of a table's columns, by what they hold: `file=path,label=diagnosis`, or a mapping."""
+    if isinstance(value, Mapping):
+        value = ",".join(f"{kind}={column}" for kind, column in value.items())
+    pairs = [pair.partition("=") for pair in value.split(",")] if isinstance(value, str) else []
+    kinds = [kind.strip() for kind, _, column in pairs if column.strip()]
+    if not pairs or len(set(kinds)) < len(pairs) or set(kinds) - {*COLUMNS}:
+        raise InputError(
+            f"columns names those of a table, such as file=path,label=diagnosis, of "
+            f"{', '.join(COLUMNS)}; received {value!r}."
+        )
+    return ",".join(f"{k.strip()}={column.strip()}" for k, _, column in pairs)
 
 
 def share(name: str, value: Any) -> float:

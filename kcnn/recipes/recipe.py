@@ -55,10 +55,19 @@ class Recipe:
     )
     data: str = field(
         "digits",
-        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file, a folder of class folders, "
-        "of images and masks, or of images and boxes (COCO, Pascal VOC, YOLO).",
+        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file, a .csv of file and label "
+        "(and split and weight) beside pictures, a folder of class folders, of images and masks, "
+        "or of images and boxes (COCO, Pascal VOC, YOLO).",
         checks.text,
         role="free",
+    )
+    columns: str | None = field(
+        None,
+        "Names of the columns of a table, where they are others: file=path,label=diagnosis, and "
+        "split and weight.",
+        checks.columns,
+        role="free",
+        older=None,
     )
     epochs: int | None = field(
         None, "Passes over the training split.", checks.whole(1), role="length"

@@ -103,7 +103,7 @@ class Classification:
 
     def handed(self, data: Any, class_names: Sequence[str], recipe: Recipe) -> Data:
         """Numbered as the run's classes are, by name."""
-        return handed_over(data, class_names)
+        return handed_over(data, class_names, recipe.columns)
 
     def outputs(self, problem: Problem) -> int:
         """One for each class; two classes need one."""
