@@ -372,6 +372,7 @@ class Recipe:
         "Write filters, maps and mistakes for TensorBoard every so many epochs; else at the end.",
         checks.whole(1),
         role="free",
+        older=None,
     )
     name: str | None = field(
         None,

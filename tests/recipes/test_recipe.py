@@ -62,7 +62,7 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
 def test_what_is_another_training_and_what_is_the_same():
     """Declared at each field; whoever adds one decides which it is."""
     same = {"data", "columns", "name", "logs", "checkpoint_every", "on_nan", "histograms", "cache"}
-    same |= {"skip_bad"}
+    same |= {"skip_bad", "images_every"}
     fields = {field.name for field in dataclasses.fields(Recipe)}
     assert Recipe().identity().keys() == fields - same - {"epochs"}
 
