@@ -17,6 +17,7 @@ from kcnn import startup
 from kcnn.cli.command import Command
 from kcnn.cli.compare import Compare
 from kcnn.cli.completion import SHELLS, print_completion
+from kcnn.cli.data import ShowData
 from kcnn.cli.export import Export
 from kcnn.cli.inspect import Filters, Inspect
 from kcnn.cli.models import List, Show
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, type[Command]] = {
     "tune": Tune,
     "evaluate": Evaluate,
     "predict": Predict,
+    "data": ShowData,
     "inspect": Inspect,
     "compare": Compare,
     "export": Export,

@@ -14,6 +14,9 @@ from typing import Any, get_args
 
 from kcnn.errors import InputError
 
+#: What the columns of a table hold.
+COLUMNS = ("file", "label", "split", "weight")
+
 Check = Callable[[str, Any], Any]
 
 
@@ -113,21 +116,18 @@ def mask_values(name: str, value: Any) -> tuple[int, ...]:
         ) from None
 
 
-def class_weights(name: str, value: Any) -> str:
-    """`none`, `balanced`, or a number for each class, as text."""
-    given = value.split(",") if isinstance(value, str) else value
-    if given in (["none"], ["balanced"]):
-        return str(given[0])
-    try:
-        numbers = [float(number) for number in given]
-        if not numbers or not all(math.isfinite(n) and n >= 0 for n in numbers) or not any(numbers):
-            raise ValueError
-    except (TypeError, ValueError):
+def columns(name: str, value: Any) -> str:
+    """Names of a table's columns, by what they hold: `file=path,label=diagnosis`, or a mapping."""
+    if isinstance(value, Mapping):
+        value = ",".join(f"{kind}={column}" for kind, column in value.items())
+    pairs = [pair.partition("=") for pair in value.split(",")] if isinstance(value, str) else []
+    kinds = [kind.strip() for kind, _, column in pairs if column.strip()]
+    if not pairs or len(set(kinds)) < len(pairs) or set(kinds) - {*COLUMNS}:
         raise InputError(
-            f"{name} is none, balanced, or a number from 0 up for each class, such as 1,0.5,2; "
-            f"received {value!r}."
-        ) from None
-    return ",".join(f"{number:g}" for number in numbers)
+            f"columns names those of a table, such as file=path,label=diagnosis, of "
+            f"{', '.join(COLUMNS)}; received {value!r}."
+        )
+    return ",".join(f"{k.strip()}={column.strip()}" for k, _, column in pairs)
 
 
 def share(name: str, value: Any) -> float:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
 from kcnn.recipes import checks
+from kcnn.recipes.class_weights import class_weights
 from kcnn.recipes.fields import (
     ALWAYS_THERE,
     check_fields,
@@ -56,10 +57,19 @@ class Recipe:
     )
     data: str = field(
         "digits",
-        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file, a folder of class folders, "
-        "of images and masks, or of images and boxes (COCO, Pascal VOC, YOLO).",
+        "digits, mnist, fashion_mnist, cifar10, cifar100, a .npz file, a .csv of file and label "
+        "(and split and weight) beside pictures, a folder of class folders, of images and masks, "
+        "or of images and boxes (COCO, Pascal VOC, YOLO).",
         checks.text,
         role="free",
+    )
+    columns: str | None = field(
+        None,
+        "Names of the columns of a table, where they are others: file=path,label=diagnosis, and "
+        "split and weight.",
+        checks.columns,
+        role="free",
+        older=None,
     )
     epochs: int | None = field(
         None, "Passes over the training split.", checks.whole(1), role="length"
@@ -169,11 +179,20 @@ class Recipe:
     )
     class_weights: str = field(
         "none",
-        "Of the pixels of each class in the loss: none; balanced, which is the median frequency "
-        "over the class's own (Eigen & Fergus 2015); or a number for each class: 1,0.5,2.",
-        checks.class_weights,
+        "Of each class in the loss of training: none; balanced, which is images / (classes x "
+        "images of the class), of pixels the median frequency over the class's own (Eigen & Fergus "
+        "2015); a number for each class: 1,0.5,2; by name: cat=2,dog=0.5; or a .json or .csv file.",
+        class_weights,
         older="none",
-        tasks=("segmentation",),
+        tasks=("classification", "segmentation"),
+    )
+    balanced: bool = field(
+        False,
+        "Draw images so that all classes are seen equally often in each epoch: those of small "
+        "classes several times, of large ones a random part.",
+        checks.switch,
+        older=False,
+        tasks=("classification",),
     )
     dice: float = field(
         0.0,
@@ -393,6 +412,11 @@ class Recipe:
             raise InputError(
                 "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
                 "swa_start, such as 0.75."
+            )
+        if self.balanced and self.class_weights == "balanced":
+            raise InputError(
+                "balanced and class_weights='balanced' both make up for classes of different "
+                "sizes, together twice over. Leave one of the two out."
             )
         if self.freeze and self.until:
             raise InputError(

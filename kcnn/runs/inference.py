@@ -307,6 +307,7 @@ def _own_data(run: Run) -> Data:
         skip_bad=recipe.skip_bad,
         task=run.task.name,
         ignore=recipe.ignore,
+        columns=recipe.columns,
     )
     if data.train.annotations is not None and not recipe.skip_bad:
         data = preflight(data)

@@ -33,6 +33,7 @@ from kcnn.tasks import class_figures, show
 from kcnn.tasks.inputs import as_problem, refuse_other_task
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import StreamProblem
+from kcnn.tasks.weights import class_weights, weighted
 
 ops = keras.ops
 
@@ -83,6 +84,7 @@ class Classification:
     """`kcnn.tasks.task.Task`, for classes."""
 
     logits: bool | None = None  #: whether outputs are logits; None: as the model's graph ends
+    class_weights: tuple[float, ...] | None = None  #: of the loss of training
 
     name = "classification"
     whole = False
@@ -96,12 +98,12 @@ class Classification:
         return _named(found, model) if isinstance(found, StreamProblem) else found
 
     def prepared(self, problem: Problem, recipe: Recipe) -> Classification:
-        """As it is."""
-        return self
+        """With the weights of the classes."""
+        return replace(self, class_weights=class_weights(recipe.class_weights, problem))
 
     def handed(self, data: Any, class_names: Sequence[str], recipe: Recipe) -> Data:
         """Numbered as the run's classes are, by name."""
-        return handed_over(data, class_names)
+        return handed_over(data, class_names, recipe.columns)
 
     def outputs(self, problem: Problem) -> int:
         """One for each class; two classes need one."""
@@ -153,8 +155,8 @@ class Classification:
         return ClassTargets(len(problem.class_names), binary=outputs == 1)
 
     def batch(self, batch: Batch, recipe: Recipe) -> Batch:
-        """With smoothed labels."""
-        return smoothed(batch, recipe.label_smoothing)
+        """With the weights of the classes, and smoothed labels."""
+        return smoothed(weighted(batch, self.class_weights), recipe.label_smoothing)
 
     def compile(
         self,
@@ -173,8 +175,11 @@ class Classification:
         model.compile(optimizer, loss(from_logits=logits), metrics=metrics, **options)
 
     def describe(self, problem: Problem) -> str:
-        """How many classes."""
-        return f"{len(problem.class_names)} classes"
+        """How many classes, and how they are weighted."""
+        text = f"{len(problem.class_names)} classes"
+        if self.class_weights is None:
+            return text
+        return f"{text}, weighted {min(self.class_weights):.4g} to {max(self.class_weights):.4g}"
 
     def validate(
         self, model: keras.Model, batches: tf.data.Dataset, callbacks: keras.callbacks.Callback
@@ -275,10 +280,10 @@ def smoothed(batch: Batch, share: float) -> Batch:
     if not share:
         return batch
 
-    def smooth(element: Any, resident: tuple) -> tuple[Any, Any]:
-        images, labels = batch(element, resident)
+    def smooth(element: Any, resident: tuple) -> tuple[Any, ...]:
+        images, labels, *weights = batch(element, resident)
         classes = max(labels.shape[-1], 2)
-        return images, labels * (1.0 - share) + share / classes
+        return images, labels * (1.0 - share) + share / classes, *weights
 
     return smooth
 

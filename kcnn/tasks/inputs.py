@@ -57,7 +57,7 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
     Args:
         data: `Data`; (images, labels); a tuple of such pairs, as `keras.datasets` give; a mapping
             of "train", "validation", "test" to such pairs or to streams of batches (see
-            `kcnn.tasks.loaders.as_stream`).
+            `kcnn.tasks.loaders.as_stream`). Images of train may have weights behind their labels.
         recipe: For the share and the seed of splits that are to be made.
 
     Raises:
@@ -77,8 +77,8 @@ def as_problem(data: Any, recipe: Recipe) -> StoredProblem | StreamProblem:
         )
         return StoredProblem(divided, recipe.cache)
     raise InputError(
-        f"data is a kcnn.Data, a pair (images, labels), a tuple of such pairs, or a mapping of "
-        f"'train', 'validation' and 'test' to such pairs, or to a tf.data.Dataset, a PyDataset or "
-        f"a DataLoader each; received {type(data).__name__}. Streams cannot be split: pass "
-        f"{{'train': ..., 'validation': ...}}."
+        f"data is a kcnn.Data, a pair (images, labels), a tuple of such pairs, a pandas frame of "
+        f"files and labels, or a mapping of 'train', 'validation' and 'test' to such pairs, or to "
+        f"a tf.data.Dataset, a PyDataset or a DataLoader each; received {type(data).__name__}. "
+        f"Streams cannot be split: pass {{'train': ..., 'validation': ...}}."
     )

@@ -23,6 +23,8 @@ Epoch = Callable[[], Iterable[Any]]
 def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
     """A stream of batches (images (B, H, W, C), labels), and what it was; None for no stream.
 
+    Weights (B,) of the images may stand behind them.
+
     Images of a `DataLoader` that look like PyTorch's (B, C, H, W) are turned, and it is said.
 
     Args:
@@ -68,30 +70,27 @@ def _stream(epoch: Epoch, count: int | None, part: str) -> tf.data.Dataset:
     if not count:
         raise InputError(f"The {part!r} loader is empty.")
 
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches() -> Iterator[tuple[np.ndarray, ...]]:
         for batch in epoch():
-            yield _pair(batch, part)
+            yield _arrays(batch, part)
 
-    images, labels = next(iter(batches()))
     spec = tuple(
         tf.TensorSpec((None, *array.shape[1:]), tf.as_dtype(array.dtype))
-        for array in (images, labels)
+        for array in next(iter(batches()))
     )
     stream = tf.data.Dataset.from_generator(batches, output_signature=spec)
     return stream.apply(tf.data.experimental.assert_cardinality(count))
 
 
-def _pair(batch: Any, part: str) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+def _arrays(batch: Any, part: str) -> tuple[np.ndarray, ...]:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise InputError(
-            f"The {part!r} loader must give pairs (images, labels); received "
-            f"{type(batch).__name__}{size}. Weights of samples are not taken."
+            f"The {part!r} loader must give pairs (images, labels), or (images, labels, weights); "
+            f"received {type(batch).__name__}{size}."
         )
-    images, labels = (np.asarray(value) for value in batch)
-    if images.dtype.hasobject or labels.dtype.kind in "OU":
-        raise InputError(
-            f"The {part!r} loader gives {images.dtype} images and {labels.dtype} labels; both are "
-            f"numbers."
-        )
-    return images, labels
+    arrays = tuple(np.asarray(value) for value in batch)
+    if any(array.dtype.hasobject or array.dtype.kind == "U" for array in arrays):
+        kinds = " and ".join(str(array.dtype) for array in arrays)
+        raise InputError(f"The {part!r} loader gives {kinds}; all of them are numbers.")
+    return arrays

@@ -32,6 +32,7 @@ from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.graph.forward import forward, progress, refuse_not_finite
 from kcnn.graph.outputs import gives_logits, meaning
+from kcnn.recipes.class_weights import by_class
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import pixels, show
@@ -360,15 +361,8 @@ def _weights(said: str, problem: Problem) -> tuple[float, ...] | None:
     """Of the classes in the loss, as a recipe says it."""
     if said == "none":
         return None
-    names = problem.class_names
     if said != "balanced":
-        weights = tuple(float(number) for number in said.split(","))
-        if len(weights) != len(names):
-            raise InputError(
-                f"class_weights has {len(weights)} numbers; the data have {len(names)} classes: "
-                f"{', '.join(names)}."
-            )
-        return weights
+        return by_class(said, problem.class_names)
     assert isinstance(problem, PictureProblem)
     shares = problem.data.train.labels.shares
     median = float(np.median(shares[shares > 0]))

@@ -39,6 +39,11 @@ class StoredProblem(DataProblem):
     def _statistics(self) -> dict[Size, tuple[np.ndarray, np.ndarray]]:
         return {}
 
+    @property
+    def class_counts(self) -> np.ndarray:
+        """(K,) training images of each class."""
+        return np.bincount(self.data.train.labels, minlength=len(self.class_names))
+
     def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (C,) of the training split; computed once for each size."""
         if size not in self._statistics:
@@ -62,6 +67,7 @@ class StoredProblem(DataProblem):
             colour=recipe.colour or 0.0,
             image_size=self._fit(size),
             start=start,
+            balanced=recipe.balanced,
             cache=recipe.cache,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +13,10 @@ import numpy as np
 
 from kcnn.data import Feed
 from kcnn.data.batches.targets import Targets
-from kcnn.data.sets.arrays import check_largest, check_reach, looks_channels_first
+from kcnn.data.sets.arrays import as_weights, check_largest, check_reach, looks_channels_first
 from kcnn.data.sets.classes import occurring
 from kcnn.data.sets.forms import PARTS
+from kcnn.data.sets.splits import weights_remark
 from kcnn.errors import InputError
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
@@ -34,7 +36,8 @@ class Survey:
 
     steps: int = 0
     images: int = 0
-    labels: set[int] = field(default_factory=set)  #: class numbers that occur
+    labels: Counter[int] = field(default_factory=Counter)  #: images of the labels that occur
+    weights: tuple[float, float] | None = None  #: the smallest and the largest of an image
     pixels: int = 0
     total: Any = 0.0
     squares: Any = 0.0
@@ -80,7 +83,9 @@ class StreamProblem:
     @property
     def provenance(self) -> str:
         name, comma, remark = self.kind.partition(",")
-        return f"a {name} of the user's own{comma}{remark}"
+        weights = self.surveys["train"].weights
+        weigh = f"; {weights_remark(*weights)}" if weights else ""
+        return f"a {name} of the user's own{comma}{remark}{weigh}"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -106,6 +111,12 @@ class StreamProblem:
     def batch_size(self) -> int:
         return self.surveys["train"].batch_size
 
+    @property
+    def class_counts(self) -> np.ndarray:
+        """(K,) training images of each class."""
+        labels = self.numbers or range(len(self.class_names))
+        return np.array([self.surveys["train"].labels[label] for label in labels])
+
     def statistics(self, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance (C,) of the training stream."""
         seen = self.surveys["train"]
@@ -127,7 +138,8 @@ class StreamProblem:
 
     def training(self, recipe: Recipe, size: Size, targets: Targets, start: int) -> Feed:
         """The stream, repeated; of the epoch in which `start` lies the rest."""
-        batches = self._with(targets, "train")
+        weighted = self.surveys["train"].weights is not None
+        batches = self._with(targets, "train", weighted)
         if recipe.accumulate > 1:
             batches = batches.rebatch(self.batch_size * recipe.accumulate)
         batches = batches.repeat().skip(start % self.steps(recipe))
@@ -148,16 +160,21 @@ class StreamProblem:
             f"files. Leave it out."
         )
 
-    def _with(self, targets: Targets, part: str) -> tf.data.Dataset:
+    def _with(self, targets: Targets, part: str, weighted: bool = False) -> tf.data.Dataset:
+        """Batches with targets, and with the weights of the images where they are wanted."""
+
+        def behind(weights: list[tf.Tensor]) -> list[tf.Tensor]:
+            return [tf.cast(tf.reshape(w, [-1]), tf.float32) for w in weights if weighted]
+
         if self.numbers is None:
-            return self.streams[part].map(lambda x, y: (x, targets(y)))
+            return self.streams[part].map(lambda x, y, *w: (x, targets(y), *behind(w)))
         numbers = np.array(self.numbers, np.int64)
 
         def numbered(labels: tf.Tensor) -> tf.Tensor:
             flat = tf.cast(tf.reshape(labels, [-1]), tf.int64)
             return tf.searchsorted(numbers, flat, out_type=tf.int64)
 
-        return self.streams[part].map(lambda x, y: (x, targets(numbered(y))))
+        return self.streams[part].map(lambda x, y, *w: (x, targets(numbered(y)), *behind(w)))
 
 
 def surveyed(streams: Mapping[str, tf.data.Dataset], recipe: Recipe) -> dict[str, Survey]:
@@ -184,12 +201,18 @@ def _as_it_is(element: Any, resident: tuple) -> Any:
 
 def _check_stream(part: str, stream: tf.data.Dataset) -> None:
     spec = stream.element_spec
-    tensors = isinstance(spec, tuple) and len(spec) == 2
+    tensors = isinstance(spec, tuple) and len(spec) in (2, 3)
     tensors = tensors and all(isinstance(one, tf.TensorSpec) for one in spec)
     if not tensors or spec[0].shape.rank != 4 or spec[0].shape[-1] is None:
         raise InputError(
-            f"The {part!r} dataset must give batches (images (B, H, W, C), labels); received "
-            f"{spec}. Batch it with .batch(n); of other elements, .map gives the two."
+            f"The {part!r} dataset must give batches (images (B, H, W, C), labels), with weights "
+            f"(B,) of the images behind them where they have such; received {spec}. Batch it with "
+            f".batch(n); of other elements, .map gives the two."
+        )
+    if len(spec) == 3 and part != "train":
+        raise InputError(
+            f"The {part!r} dataset gives weights of images: they are of training alone, figures "
+            f"count each image once. Leave them out: .map(lambda x, y, w: (x, y))."
         )
     if looks_channels_first(tuple(spec[0].shape)):
         raise InputError(
@@ -209,14 +232,16 @@ def _check_stream(part: str, stream: tf.data.Dataset) -> None:
 
 def _survey(part: str, stream: tf.data.Dataset) -> Survey:
     seen, known = Survey(), int(stream.cardinality()) >= 0
-    for images, labels in stream.as_numpy_iterator():
-        seen.first = seen.first or _digest(images, labels)
+    for images, labels, *weights in stream.as_numpy_iterator():
+        seen.first = seen.first or _digest(images, labels, *weights)
         values = images.astype("float64")
         if not np.isfinite(values).all():
             raise InputError(f"The {part!r} dataset has NaN or infinite pixels.")
         seen.steps += 1
         seen.images += len(images)
         seen.labels.update(occurring(labels, part))
+        if weights:
+            seen.weights = _reach_of(weights[0], len(images), seen.weights)
         seen.pixels += values[..., 0].size
         seen.total += values.sum((0, 1, 2))
         seen.squares += np.square(values).sum((0, 1, 2))
@@ -230,12 +255,31 @@ def _survey(part: str, stream: tf.data.Dataset) -> Survey:
             )
     if not seen.images:
         raise InputError(f"The {part!r} dataset is empty.")
+    if seen.weights is not None and not seen.weights[1]:
+        raise InputError(f"All weights of the {part!r} dataset are 0: nothing to learn from.")
     return seen
 
 
-def _digest(images: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(images).tobytes())
-    digest.update(np.ascontiguousarray(labels).tobytes())
+def _reach_of(
+    weights: np.ndarray, count: int, before: tuple[float, float] | None
+) -> tuple[float, float]:
+    """The smallest and the largest weight up to this batch.
+
+    Raises:
+        InputError: No number from 0 up for each image.
+    """
+    if weights.any():
+        weights = as_weights(weights, count, "a batch of the 'train' dataset")
+    elif weights.size != count:
+        raise InputError(f"A batch of {count} images has weights of shape {weights.shape}.")
+    low, high = before or (np.inf, 0.0)
+    return min(low, float(weights.min())), max(high, float(weights.max()))
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -253,7 +297,7 @@ def _refuse_unlike(streams: Mapping[str, tf.data.Dataset], found: Mapping[str, S
         check_reach(survey.reach, train.reach, f"the {part!r} dataset")
 
 
-def _form(spec: tuple[tf.TensorSpec, tf.TensorSpec]) -> str:
+def _form(spec: tuple[tf.TensorSpec, ...]) -> str:
     """Channels of images, and what labels are."""
     columns = spec[1].shape[-1] if spec[1].shape.rank == 2 else 1
     kind = "class numbers" if columns in (1, None) else f"rows of {columns} shares"
@@ -277,6 +321,11 @@ def _refuse_options(recipe: Recipe) -> None:
                 f"{option} is not applied to a tf.data.Dataset, which is batched already "
                 f"(received {option}={getattr(recipe, option)}). Do it in the dataset."
             )
+    if recipe.balanced:
+        raise InputError(
+            "balanced draws images from arrays and files; a stream has its own order. Draw in it, "
+            "with tf.data.Dataset.sample_from_datasets, or take class_weights='balanced'."
+        )
     if recipe.augment not in ("auto", "none"):
         raise InputError(
             f"augment={recipe.augment!r} is not applied to a tf.data.Dataset. Do it in the dataset."

@@ -71,5 +71,5 @@ def _first_layer(
             again.steps.run(elements, min(left, setup.recipe.steps_per_execution))
     except NonFiniteError:  # callbacks that acted meanwhile were not repeated
         return None
-    images, _ = again.feed.batch(next(elements), again.feed.resident)
+    images = again.feed.batch(next(elements), again.feed.resident)[0]
     return diagnosis.first_layer_not_finite(again.model, images)

@@ -130,4 +130,4 @@ def _features(setup: Setup, body: keras.Model, part: str, console: Console) -> S
     run, found = forward(body, count), list[np.ndarray]()
     for images, _ in progress(batches, f"computing features of {part}", count, console):
         found.append(keras.ops.convert_to_numpy(run(images)).astype(np.float32))
-    return Split(np.concatenate(found), getattr(problem.data, part).labels)
+    return dataclasses.replace(getattr(problem.data, part), images=np.concatenate(found))

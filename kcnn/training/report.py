@@ -196,6 +196,8 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
             parts.append(f"{name.replace('_', ' ')} {value:g}")
     if recipe.clip_norm is not None:
         parts.append(f"gradients clipped to a norm of {recipe.clip_norm:g}")
+    if recipe.balanced:
+        parts.append("classes equally often")
     if recipe.swa_start is not None:
         rate = recipe.swa_learning_rate
         parts.append(f"averaged from {recipe.swa_start:.0%} on" + (f" at {rate:g}" if rate else ""))

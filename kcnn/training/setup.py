@@ -15,6 +15,7 @@ from rich.console import Console
 from kcnn import terminal
 from kcnn.data import Data, Feed, feed_batches, load_data, preflight
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.tables import from_frame, is_frame
 from kcnn.devices import precision
 from kcnn.devices.memory import memory
 from kcnn.errors import InputError
@@ -191,11 +192,18 @@ def _problem(
     task: Task, recipe: Recipe, data: Any, model: keras.Model | None, console: Console
 ) -> Problem:
     source = recipe.data if data is None else None
+    size, seed = recipe.validation_size, recipe.seed_of_split
     if data is None:
-        size, seed = recipe.validation_size, recipe.seed_of_split
         data = load_data(
-            recipe.data, validation=size, seed=seed, task=task.name, ignore=recipe.ignore
+            recipe.data,
+            validation=size,
+            seed=seed,
+            task=task.name,
+            ignore=recipe.ignore,
+            columns=recipe.columns,
         )
+    elif is_frame(data):
+        data = from_frame(data, recipe.columns, validation=size, seed=seed)
     if isinstance(data, Data) and (data.is_files or data.train.annotations is not None):
         refuse_other_task(task, data)
         total = sum(len(split) for split in (data.train, data.validation, data.test))

@@ -53,8 +53,10 @@ def train(
             class, whose `train_step` is what a step does. A model with a `call` of its own is
             wrapped in a functional one, which shares its weights.
         data: The user's own data in place of `recipe.data`: `kcnn.Data`, a pair (images,
-            labels), or a mapping of "train", "validation", "test" to pairs or to streams:
-            batched `tf.data.Dataset`s, Keras' `PyDataset`s, PyTorch's `DataLoader`s.
+            labels), a pandas frame of files and labels, or a mapping of "train", "validation",
+            "test" to pairs or to streams: batched `tf.data.Dataset`s, Keras' `PyDataset`s,
+            PyTorch's `DataLoader`s. Those to train on may give weights of images behind the
+            labels, as Keras' `sample_weight`.
         task: What `model` is for, where it is no classifier; a network by name has its own.
         callbacks: Further Keras callbacks.
         save_model: Write `model.keras` and `best.weights.h5`. Without, the network is in what is

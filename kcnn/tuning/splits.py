@@ -10,6 +10,7 @@ import numpy as np
 
 from kcnn.data import Data, from_arrays, load_data, preflight
 from kcnn.data.sets.forms import parts_of
+from kcnn.data.sets.tables import from_frame, is_frame
 from kcnn.recipes.recipe import Recipe
 from kcnn.startup import tf
 from kcnn.tasks.task import Task
@@ -26,8 +27,17 @@ def whole(data: Any, base: Recipe, task: Task) -> Any:
     """
     size, seed = base.validation_size, base.seed_of_split
     if data is None:
-        data = load_data(base.data, validation=size, seed=seed, task=task.name, ignore=base.ignore)
+        data = load_data(
+            base.data,
+            validation=size,
+            seed=seed,
+            task=task.name,
+            ignore=base.ignore,
+            columns=base.columns,
+        )
         return data if data.train.annotations is None else preflight(data)
+    if is_frame(data):
+        return from_frame(data, base.columns, validation=size, seed=seed)
     if task.whole:
         return getattr(task.problem(data, base, None), "data", data)
     parts = None if isinstance(data, Data) else parts_of(data)

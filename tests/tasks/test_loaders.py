@@ -28,7 +28,7 @@ class Sequence(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         pair = tuple(array[4 * index : 4 * index + 4] for array in self.arrays)
-        return (*pair, np.ones(4))[: self.parts]
+        return (*pair, np.ones(len(pair[0])))[: self.parts]
 
     def on_epoch_end(self):
         self.ends += 1
@@ -108,9 +108,10 @@ class Endless(Sequence):
 
 REFUSED = {
     "endless": (Endless, "does not say how many batches"),
-    "weights": (lambda: Sequence(parts=3), "received tuple of 3. Weights of samples"),
+    "images alone": (lambda: Sequence(parts=1), "received tuple of 1"),
+    "weights of validation": (lambda: Sequence(parts=3), "of training alone"),
     "empty": (lambda: Sequence(IMAGES[:0], LABELS[:0]), "is empty"),
-    "names": (lambda: Sequence(labels=LABELS.astype(str)), "labels; both are numbers"),
+    "names": (lambda: Sequence(labels=LABELS.astype(str)), "all of them are numbers"),
     "label -1": (lambda: Sequence(labels=LABELS - 1), "is -1"),
     "channels first": (lambda: Sequence(IMAGES.transpose(0, 3, 1, 2)), "looks like"),
     "not finite": (lambda: Sequence(IMAGES * np.float32("nan")), "NaN or infinite"),
@@ -122,6 +123,21 @@ def test_refused(kind):
     make, message = REFUSED[kind]
     with pytest.raises(kcnn.InputError, match=message):
         problem(make())
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_weights_of_training_images_are_taken(kind):
+    if kind == "PyDataset":
+        train = Sequence(parts=3)
+    else:
+        data = pytest.importorskip("torch.utils.data", reason="needs torch")
+        import torch
+
+        arrays = IMAGES.transpose(0, 3, 1, 2).copy(), LABELS, np.ones(COUNT)
+        train = data.DataLoader(data.TensorDataset(*map(torch.from_numpy, arrays)), batch_size=4)
+    found = problem(train, validation=Sequence())
+    assert found.surveys["train"].weights == (1, 1)
+    assert "training images weigh 1 to 1" in found.provenance
 
 
 def test_arrays_and_streams_do_not_mix():

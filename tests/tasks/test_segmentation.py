@@ -161,10 +161,9 @@ def test_refused_before_anything_is_written(folder, tmp_path, fields, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("field", ["ignore", "dice", "class_weights", "scale", "longest_side"])
+@pytest.mark.parametrize("field", ["ignore", "dice", "scale", "longest_side"])
 def test_fields_of_other_tasks_are_not_ignored(field, tmp_path):
-    values = {"ignore": (1,), "dice": 0.5, "class_weights": "balanced", "scale": 2.0,
-              "longest_side": 64}  # fmt: skip
+    values = {"ignore": (1,), "dice": 0.5, "scale": 2.0, "longest_side": 64}
     with pytest.raises(InputError, match=f"{field}=.* is of "):
         kcnn.train(kcnn.Recipe(**{field: values[field]}, logs=str(tmp_path)), verbose=False)
 

@@ -37,23 +37,27 @@ class BatchSpec:
     cutmix: float
     targets: Targets
     colour: float = 0.0
+    weighted: bool = False  # images have weights, which stand behind the targets
 
 
 @functools.cache
 def batch_function(spec: BatchSpec) -> Batch:
     """The function `Feed.batch`: the same object for the same spec."""
 
-    def batch(element: Element, resident: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+    def batch(element: Element, resident: tuple) -> tuple[tf.Tensor, ...]:
         with tf.device(spec.device):
             if spec.resident:
-                images, labels = _gathered(spec, resident, element["indices"])
+                images, labels, *weights = _gathered(spec, resident, element["indices"])
             else:
                 images, labels = tf.identity(element["images"]), element["labels"]  # on `device`
+                weights = [element["weights"]] if spec.weighted else []
             images = _augmented(spec, images, element["seed"])
             if spec.colour:  # a stream of its own, beside those of places and of mixing
                 images = augmentation.colour(images, spec.colour, element["seed"] + [1, 0])
             labels = spec.targets(labels)
-            return _mixed(spec, images, labels, element["seed"] + [0, 1])
+            if not weights:
+                return _mixed(spec, images, labels, element["seed"] + [0, 1])
+            return _mixed_weighted(spec, images, labels, weights[0], element["seed"] + [0, 1])
 
     return batch
 
@@ -65,10 +69,10 @@ def traced(batch: Batch) -> Batch:
 
 
 def _gathered(
-    spec: BatchSpec, resident: tuple[tf.Tensor, tf.Tensor], indices: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    images, labels = (tf.gather(part, indices) for part in resident)
-    return (images if images.dtype == spec.dtype else _unpacked(spec, images)), labels
+    spec: BatchSpec, resident: tuple[tf.Tensor, ...], indices: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    images, *known = (tf.gather(part, indices) for part in resident)
+    return (images if images.dtype == spec.dtype else _unpacked(spec, images)), *known
 
 
 def _unpacked(spec: BatchSpec, words: tf.Tensor) -> tf.Tensor:
@@ -98,3 +102,21 @@ def _mixed(
     if cutmix:
         return augmentation.cutmix(images, labels, cutmix, seed)
     return images, labels
+
+
+def _mixed_weighted(
+    spec: BatchSpec, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """As `_mixed`, with weights (B,): of two images that are mixed each brings its own.
+
+    The loss of a mixture is s w1 H(y1) + (1 - s) w2 H(y2), cross-entropy being linear in the
+    target: that is the weight w = s w1 + (1 - s) w2 on the target (s w1 y1 + (1 - s) w2 y2) / w.
+    """
+    if not (spec.mixup or spec.cutmix):
+        return images, labels, weights
+    columns, weight = labels.shape[-1], weights[:, tf.newaxis]
+    rows = tf.concat([labels * weight, labels, weight], axis=1)
+    images, rows = _mixed(spec, images, rows, seed)
+    weighed, plain, weight = rows[:, :columns], rows[:, columns:-1], rows[:, -1:]
+    targets = tf.where(weight > 0, tf.math.divide_no_nan(weighed, weight), plain)
+    return images, targets, weight[:, 0]

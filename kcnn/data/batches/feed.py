@@ -36,11 +36,13 @@ class Feed:
     """
 
     #: One element per training step, a dict with "seed", (2,) int64, and, of arrays,
-    #: "indices", (B,) int64; of files "images", (B, H, W, 3) uint8, and "labels", (B,) int64.
+    #: "indices", (B,) int64; of files "images", (B, H, W, 3) uint8, and "labels", (B,) int64,
+    #: and "weights", (B,) float32, where images have weights.
     steps: tf.data.Dataset
     #: The training set on `device`, opaque: pass it to `batch`. () for files.
     resident: tuple[tf.Tensor, ...]
-    #: (element, resident) -> (images, labels), a pure function that captures no tensor.
+    #: (element, resident) -> (images, targets), and weights (B,) behind them where images have
+    #: such: a pure function that captures no tensor.
     batch: Batch
     #: Equal keys mean that `batch` is the same function, on tensors of the same shapes.
     key: tuple
@@ -63,6 +65,7 @@ def training_feed(
     image_size: tuple[int, int] | None = None,
     start: int = 0,
     stop: int | None = None,
+    balanced: bool = False,
     cache: str | os.PathLike | None = None,
     device: str | None = None,
 ) -> Feed:
@@ -83,6 +86,8 @@ def training_feed(
         image_size: (H, W) to which image files are fit; arrays keep their size.
         start: the first step, at least 0; epoch = step // steps_per_epoch.
         stop: the step after the last; None is endless.
+        balanced: all classes are seen equally often in an epoch, which has as many steps as
+            without (`kcnn.data.batches.order.balanced_order`).
         cache: of files, where they are kept once they are decoded and fit: "memory", as the
             arrays that they then are, or a folder, one `.npy` for each split and size. All are
             decoded now, unless the cache has them (`fill_cache` shows progress).
@@ -99,12 +104,13 @@ def training_feed(
     crops = augment.startswith("crop")
     images = source(split.images, image_size, margin(augment), cache)
     device = device or _device(images)
-    steps = training_steps(len(split), batch_size, int(seed), start, stop)
+    labels = split.labels if balanced else None
+    steps = training_steps(len(split), batch_size, int(seed), start, stop, labels)
     resident: tuple[tf.Tensor, ...] = ()
     if images.array is None:
-        steps = _reading(steps, images, split.labels)
+        steps = _reading(steps, images, split)
     else:
-        resident = _resident(images, split.labels, device)
+        resident = _resident(images, split, device)
     spec = BatchSpec(
         device=device,
         resident=bool(resident),
@@ -117,6 +123,7 @@ def training_feed(
         cutmix=float(cutmix),
         targets=targets,
         colour=float(colour),
+        weighted=split.weights is not None,
     )
     key = (spec, *(tuple(tensor.shape) for tensor in resident))
     return Feed(steps, resident, batch_function(spec), key, device)
@@ -150,8 +157,8 @@ def _device(images: Source) -> str:
     return "GPU:0" if fits and tf.config.list_logical_devices("GPU") else "CPU:0"
 
 
-def _resident(images: Source, labels: np.ndarray, device: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images (N, H, W, C), or on a GPU in words (N, words) int64; and labels, (N,) int64.
+def _resident(images: Source, split: Split, device: str) -> tuple[tf.Tensor, ...]:
+    """Images (N, H, W, C), or on a GPU in words (N, words) int64; labels, (N,) int64; weights.
 
     TensorFlow has no kernel that gathers bytes on a GPU, and keeps int32 in the host's memory.
     """
@@ -159,7 +166,8 @@ def _resident(images: Source, labels: np.ndarray, device: str) -> tuple[tf.Tenso
     with tf.device(device):
         is_gpu = "GPU" in device
         pixels = tf.convert_to_tensor(_words(images.array)) if is_gpu else images.tensor()
-        return pixels, tf.convert_to_tensor(labels)
+        known = [split.labels] if split.weights is None else [split.labels, split.weights]
+        return pixels, *map(tf.convert_to_tensor, known)
 
 
 def _words(images: np.ndarray) -> np.ndarray:
@@ -170,17 +178,18 @@ def _words(images: np.ndarray) -> np.ndarray:
     return values.view(np.int64)
 
 
-def _reading(steps: tf.data.Dataset, images: Source, labels: np.ndarray) -> tf.data.Dataset:
-    """`steps` with images and labels in place of indices."""
+def _reading(steps: tf.data.Dataset, images: Source, split: Split) -> tf.data.Dataset:
+    """`steps` with images, labels and weights in place of indices."""
+    known = {"labels": split.labels, "weights": split.weights}
     with tf.device("CPU:0"):
-        held = tf.convert_to_tensor(labels)
+        held = {n: tf.convert_to_tensor(a) for n, a in known.items() if a is not None}
 
     @as_written
     def fetch(element: Element) -> Element:
         indices = element["indices"]
         return {
             "images": images.fetch(indices),
-            "labels": tf.gather(held, indices),
+            **{name: tf.gather(values, indices) for name, values in held.items()},
             "seed": element["seed"],
         }
 

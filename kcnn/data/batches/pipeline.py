@@ -48,6 +48,7 @@ def training_batches(
     image_size: tuple[int, int] | None = None,
     start: int = 0,
     stop: int | None = None,
+    balanced: bool = False,
     cache: str | os.PathLike | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of the steps `start` to `stop`, counted over all epochs.
@@ -56,7 +57,8 @@ def training_batches(
 
     Returns:
         A dataset of (images, labels): (B, H, W, C) in the stored dtype (uint8 or float32;
-        float32 with mixup), and (B, K) or (B, 1) float32.
+        float32 with mixup), and (B, K) or (B, 1) float32; of a split with weights (images,
+        labels, weights), weights (B,) float32.
 
     Raises:
         InputError: as `training_feed`.
@@ -74,6 +76,7 @@ def training_batches(
         image_size=image_size,
         start=start,
         stop=stop,
+        balanced=balanced,
         cache=cache,
         device="CPU:0",  # where tf.data runs: on a GPU every batch would be copied back
     )

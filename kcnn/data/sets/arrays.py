@@ -127,6 +127,32 @@ def check_pair(images: np.ndarray, labels: np.ndarray, what: str) -> None:
         )
 
 
+def as_weights(value: Any, count: int, what: str) -> np.ndarray:
+    """Weights of images in a loss, checked: (N,) or (N, 1) to (N,) float32.
+
+    Raises:
+        InputError: Another shape, no numbers, one below 0 or not finite, or none above 0.
+    """
+    weights = as_array(value, f"weights of {what}")
+    if weights.ndim == 2 and weights.shape[1] == 1:
+        weights = weights[:, 0]
+    if weights.shape != (count,) or weights.dtype.kind not in "buif":
+        raise InputError(
+            f"Weights of {what} are {weights.dtype} of shape {weights.shape}; there are {count} "
+            f"images. Weights have shape (N,), a number from 0 up for each image."
+        )
+    found = weights.astype(np.float32)
+    wrong = ~(np.isfinite(found) & (found >= 0))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise InputError(
+            f"Weights of {what}: index {first} is {weights[first]}. A weight is a number from 0 up."
+        )
+    if not found.any():
+        raise InputError(f"All weights of {what} are 0: there is nothing to learn from.")
+    return found
+
+
 def aligned(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """An array without values that TensorFlow can share, since it begins at `ALIGNMENT` bytes."""
     size = math.prod(shape) * np.dtype(dtype).itemsize

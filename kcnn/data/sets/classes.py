@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,8 +95,8 @@ def encoded(
     return _of_numbers(parts)
 
 
-def occurring(labels: np.ndarray, part: str) -> list[int]:
-    """The classes that occur in a batch of a stream; of rows of shares, those of the largest.
+def occurring(labels: np.ndarray, part: str) -> dict[int, int]:
+    """The classes that occur in a batch of a stream, and how often; of rows, those of the largest.
 
     Raises:
         InputError: Labels of another form.
@@ -108,12 +108,17 @@ def occurring(labels: np.ndarray, part: str) -> list[int]:
                 f"Rows of labels of the {part!r} dataset do not sum to 1: {labels[0].tolist()}. "
                 f"Labels are one class for each image, one-hot or as shares of classes."
             )
-        return np.unique(shares.argmax(axis=1)).tolist()
-    return np.unique(as_labels(labels, f"a batch of labels of the {part!r} dataset")).tolist()
+        labels = shares.argmax(axis=1)
+    numbers = as_labels(labels, f"a batch of labels of the {part!r} dataset")
+    found, counts = np.unique(numbers, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def of_stream(
-    found: Mapping[str, set[int]], columns: int | None, outputs: int, names: Sequence[str] | None
+    found: Mapping[str, Collection[int]],
+    columns: int | None,
+    outputs: int,
+    names: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """Names of the classes of a stream; and their labels, where these have holes or begin at 1.
 

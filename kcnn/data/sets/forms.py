@@ -23,11 +23,16 @@ def is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2
 
 
+def is_labelled(value: Any) -> bool:
+    """Whether it is images and labels, with or without weights of the images behind them."""
+    return is_pair(value) or (isinstance(value, tuple | list) and len(value) == 3)
+
+
 def parts_of(data: Any) -> dict[str, Any] | None:
     """Parts by name, of a pair (images, labels), a tuple of such pairs, or a mapping; else None.
 
-    A tuple of two pairs is what `keras.datasets` give: train and test; of three, train, validation
-    and test.
+    A pair may have weights of the images behind it. A tuple of two pairs is what `keras.datasets`
+    give: train and test; of three, train, validation and test.
 
     Raises:
         InputError: A mapping whose keys name a part twice, or no part.
@@ -42,7 +47,7 @@ def parts_of(data: Any) -> dict[str, Any] | None:
         return {str(part): value for part, value in found.items()}
     if isinstance(data, tuple | list) and len(data) in (2, 3) and all(map(_is_split, data)):
         return dict(zip(PARTS if len(data) == 3 else ("train", "test"), data, strict=True))
-    return {"train": data} if is_pair(data) else None
+    return {"train": data} if is_labelled(data) else None
 
 
 def keys_of(names: Collection[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
@@ -67,8 +72,10 @@ def keys_of(names: Collection[str]) -> tuple[dict[str, tuple[str, str]], list[st
 
 
 def _is_split(value: Any) -> bool:
-    """Whether it is a pair of arrays, and not itself an array of two images."""
-    return is_pair(value) and not any(isinstance(part, int | float | str) for part in value)
+    """Whether it is arrays of images and labels, and not itself an array of two images."""
+    if not is_pair(value) and not (isinstance(value, tuple) and len(value) == 3):
+        return False
+    return not any(isinstance(part, int | float | str) for part in value)
 
 
 def _part(key: Any) -> str | None:

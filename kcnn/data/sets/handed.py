@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.sets import sources
+from kcnn.data.sets import sources, tables
 from kcnn.data.sets.arrays import as_images, check_pair, fingerprint
 from kcnn.data.sets.classes import as_labels
 from kcnn.data.sets.folders import files_of
@@ -23,14 +23,15 @@ from kcnn.data.sets.splits import Data, Split
 from kcnn.errors import InputError
 
 
-def handed_over(given: Any, class_names: Sequence[str]) -> Data:
+def handed_over(given: Any, class_names: Sequence[str], columns: str | None = None) -> Data:
     """Data to be evaluated, their classes numbered as `class_names` are.
 
     Args:
         given: A name or a path as `load_data` takes it; a pair (images, labels), or a mapping with
-            "test"; `Data`, of which the test split counts.
+            "test"; `Data`, of which the test split counts; a frame of files and labels.
         class_names: Those that a network knows. Classes go by name; numbers without names are
             those of these classes.
+        columns: Names of a table's columns; where it has them not, the usual ones are taken.
 
     Returns:
         `Data` whose splits are all the images to be evaluated.
@@ -42,7 +43,10 @@ def handed_over(given: Any, class_names: Sequence[str]) -> Data:
         names = np.array(given.class_names)
         return _data(given.test.images, names[given.test.labels], class_names, given.name, "test")
     if isinstance(given, str | os.PathLike):
-        return _by_name(os.fspath(given), class_names)
+        return _by_name(os.fspath(given), class_names, columns)
+    if tables.is_frame(given):
+        files, labels, part = tables.table_to_evaluate(given, columns)
+        return _data(files, np.array(labels), class_names, "frame", part)
     only_test = isinstance(given, Mapping) and set(given) == {"test"}
     parts = {"train": given["test"]} if only_test else parts_of(given)
     pair = None if parts is None else parts.get("test", parts["train"])
@@ -55,11 +59,14 @@ def handed_over(given: Any, class_names: Sequence[str]) -> Data:
     return _of_pair(pair, class_names, "arrays", "test" if "test" in parts else "all of them")
 
 
-def _by_name(text: str, class_names: Sequence[str]) -> Data:
+def _by_name(text: str, class_names: Sequence[str], columns: str | None) -> Data:
     path = sources.find(text)
     if path is None or text in sources.NAMES:
         return handed_over(sources.load_data(text), class_names)
     name = sources.label(text)
+    if tables.is_table(path):
+        files, labels, part = tables.table_to_evaluate(path, columns)
+        return _data(files, np.array(labels), class_names, name, part)
     if path.is_dir():
         files, of_files, part = files_of(path)
         return _data(files, np.array(of_files), class_names, name, part)

@@ -92,7 +92,7 @@ def _without(split: Split, removed: set[Path]) -> Split:
     if (files := split.files) is None:
         return split
     keep = np.array([path not in removed for path in files], dtype=np.bool_)
-    return replace(split, images=files[keep], labels=split.labels[keep])
+    return split.take(np.flatnonzero(keep))
 
 
 def _check_remaining(data: Data, kept: dict[str, Split]) -> None:

@@ -1,6 +1,7 @@
 """From a data NAME to `Data`: digits, the sets of keras.datasets, .npz files, and folders."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kcnn.data.sets import boxes, mask_folders
+from kcnn.data.sets import boxes, mask_folders, tables
 from kcnn.data.sets.boxes import load_boxes
 from kcnn.data.sets.folders import load_folder
 from kcnn.data.sets.labels import CLASS_NAMES
@@ -31,6 +32,7 @@ def load_data(
     skip_bad: bool = False,
     task: str | None = None,
     ignore: Sequence[int] | None = None,
+    columns: str | None = None,
 ) -> Data:
     """Load a data set by name or path, in three disjoint splits.
 
@@ -39,8 +41,9 @@ def load_data(
             round(x * 255 / 16)); `mnist`, `fashion_mnist`, `cifar10` or `cifar100`; a NAME for
             which the folder that KCNN_DATA names holds `NAME.npz` or a folder NAME; a path to an
             .npz with x_train, y_train and optionally x_val, y_val, x_test, y_test, class_names (or
-            train_images, train_labels, ..., as MedMNIST has them); or a path to a
-            folder: of class folders (`kcnn.data.sets.folders` has the layouts), of images and masks
+            train_images, train_labels, ..., as MedMNIST has them); a path to a .csv or .tsv
+            beside pictures (`kcnn.data.sets.tables`); or a path to a folder: of class folders
+            (`kcnn.data.sets.folders` has the layouts), of images and masks
             (`kcnn.data.sets.mask_folders`), of images and boxes (`kcnn.data.sets.boxes`).
         validation: how much of the training images to hold out: a fraction in (0, 1), a count of
             at least 1, or 0 for none. A validation split that a folder names is taken as it is.
@@ -49,6 +52,7 @@ def load_data(
         skip_bad: check every image file now and leave the bad ones out (`images.preflight`).
         task: what a folder is read as where it can be both masks and boxes.
         ignore: values of masks that are no class.
+        columns: names of a table's columns, such as `file=path,label=diagnosis`.
 
     Returns:
         Arrays (N, H, W, C) of uint8 (float32 where the file holds floats), or an index of image
@@ -65,9 +69,14 @@ def load_data(
             f"The recipe is of data of your own ({text.removeprefix('own: ')}), which it does not "
             f"hold: kcnn.train(recipe, data=...) in your program takes them again."
         )
+    path = None if text == "digits" else find(text)
+    if columns and (path is None or not tables.is_table(path)):
+        raise InputError(
+            f"columns are of a table, a .csv or .tsv; received columns={columns!r} with the data "
+            f"{text!r}. Leave them out."
+        )
     if text == "digits":
         return _digits(**options)
-    path = find(text)
     if path is None and text in _KERAS:
         return _from_keras(text, **options)
     if path is None:
@@ -80,6 +89,11 @@ def load_data(
             data = load_boxes(path, name=name, validation=validation, seed=seed)
         else:
             data = load_folder(path, name=name, validation=validation, seed=seed)
+        return preflight(data, skip_bad=True) if skip_bad else data
+    if tables.is_table(path):
+        data = tables.load_table(
+            path, name=label(text), columns=columns, validation=validation, seed=seed
+        )
         return preflight(data, skip_bad=True) if skip_bad else data
     return _from_npz(path, label(text), CLASS_NAMES.get(text), **options)
 
@@ -160,7 +174,7 @@ def _from(data: Data, provenance: str) -> Data:
 def label(text: str) -> str:
     """What reports call the data: a name as it is; of a path its last part."""
     path = Path(text)
-    return path.name.removesuffix(".npz") or path.resolve().name or text
+    return re.sub(r"\.(npz|csv|tsv)$", "", path.name) or path.resolve().name or text
 
 
 def _unknown(text: str) -> str:
@@ -174,8 +188,8 @@ def _possible() -> str:
     names = sorted({*NAMES, *(path.removesuffix(".npz") for path in _in_kcnn_data())}, key=str)
     where = f" (KCNN_DATA={folder})" if folder else ""
     return (
-        f"Possible: {', '.join(names)}{where}, a path to an .npz with {KEYS}, or a path to a "
-        "folder of class folders."
+        f"Possible: {', '.join(names)}{where}, a path to an .npz with {KEYS}, to a .csv of file "
+        "and label, or to a folder of class folders."
     )
 
 

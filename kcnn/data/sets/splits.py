@@ -3,7 +3,7 @@
 import hashlib
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from kcnn.data.sets.annotations import Annotations
 from kcnn.data.sets.arrays import (
     as_images,
+    as_weights,
     check_pair,
     check_reach,
     check_varied,
@@ -18,6 +19,7 @@ from kcnn.data.sets.arrays import (
     reach,
 )
 from kcnn.data.sets.classes import as_labels, encoded
+from kcnn.data.sets.forms import is_labelled
 from kcnn.data.sets.images import ImageFiles, files_fingerprint
 from kcnn.data.sets.stratify import stratified
 from kcnn.errors import InputError
@@ -32,6 +34,8 @@ class Split:
     images: np.ndarray | ImageFiles  #: (N, H, W, C) uint8 or float32, or N files
     #: (N,) int64 in [0, classes): class numbers; or masks, or boxes (`kcnn.data.sets.annotations`).
     labels: Any
+    #: (N,) float32 from 0 up, of the images in the loss of a training; None is 1 for each.
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +68,8 @@ class Split:
 
     def take(self, indices: np.ndarray) -> "Split":
         """The images at `indices`, (M,) integers, in that order."""
-        return Split(self.images[indices], self.labels[indices])
+        weights = None if self.weights is None else self.weights[indices]
+        return Split(self.images[indices], self.labels[indices], weights)
 
 
 class _Fingerprint:
@@ -130,15 +135,19 @@ def fingerprint_of(splits: Iterable[Split]) -> str:
 
 
 def split_off(split: Split, size: float, seed: int) -> tuple[Split, Split]:
-    """(rest, part) of a split by `stratified`; a `size` of 0 gives an empty part."""
+    """(rest, part) of a split by `stratified`; a `size` of 0 gives an empty part.
+
+    The part is held out: its images have no weights, since figures count each of them once.
+    """
+    held_out = replace(split, weights=None)
     if not isinstance(size, bool) and isinstance(size, numbers.Real) and size == 0:
-        return split, split.take(np.arange(0))
+        return split, held_out.take(np.arange(0))
     rest, part = stratified(split.strata, size, seed)
-    return split.take(rest), split.take(part)
+    return split.take(rest), held_out.take(part)
 
 
 def from_arrays(
-    train: tuple[Any, Any],
+    train: tuple[Any, ...],
     validation: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     *,
@@ -152,7 +161,9 @@ def from_arrays(
     Args:
         train: (x, y); x (N, H, W, C) or (N, H, W); y (N,) or (N, 1), class numbers or names, or
             one-hot (N, K). uint8 stays uint8 and floats become float32 (`as_images` has the other
-            dtypes). Numbers with holes, or from 1, are the classes that occur.
+            dtypes). Numbers with holes, or from 1, are the classes that occur. Or (x, y, w): w
+            (N,) from 0 up weighs images in the loss of a training, as `sample_weight` does in
+            Keras' `fit`. Figures on validation and test count each image once.
         validation: (x, y), or None: `validation_size` of train, drawn by `seed`.
         test: (x, y), or None: a fifth of train, the same for every seed.
         class_names: one for each class; by default the class numbers, to the largest in train.
@@ -166,23 +177,31 @@ def from_arrays(
     given = {"train": train, "validation": validation, "test": test}
     read = {key: _as_split(pair, key) for key, pair in given.items() if pair is not None}
     numbers, names, remark = encoded({k: split.labels for k, split in read.items()}, class_names)
-    splits = {key: Split(split.images, numbers[key]) for key, split in read.items()}
+    splits = {key: replace(split, labels=numbers[key]) for key, split in read.items()}
     for key, split in splits.items():
         _check_alike(split.array, splits["train"].array, key)
     check_varied(splits["train"].array, "train")
     parts = [part for s in splits.values() for part in (s.array, s.labels)]
+    weights = splits["train"].weights
+    remarks = [f"arrays of {sum(map(len, splits.values()))} images", remark]
+    if weights is not None:
+        parts.append(weights)
+        remarks.append(weights_remark(weights.min(), weights.max()))
     return divided(
         splits,
         name=name,
         class_names=names,
         image_shape=splits["train"].array.shape[1:],
-        provenance="; ".join(
-            filter(None, [f"arrays of {sum(map(len, splits.values()))} images", remark])
-        ),
+        provenance="; ".join(filter(None, remarks)),
         fingerprint=fingerprint(parts),
         validation=validation_size,
         seed=seed,
     )
+
+
+def weights_remark(low: float, high: float) -> str:
+    """Which weights training images have, in words."""
+    return f"training images weigh {low:.4g} to {high:.4g}"
 
 
 def divided(splits: dict[str, Split], *, validation: float, seed: int, **facts: Any) -> Data:
@@ -220,9 +239,15 @@ def check_trainable(labels: np.ndarray, class_names: Sequence[str], name: str) -
 
 
 def _as_split(pair: Any, what: str) -> Split:
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
+    if not is_labelled(pair):
         raise InputError(
-            f"{what} must be a pair (images, labels). Received: {type(pair).__name__}."
+            f"{what} must be a pair (images, labels), of train with weights of the images behind "
+            f"them. Received: {type(pair).__name__}."
+        )
+    if len(pair) == 3 and what != "train":
+        raise InputError(
+            f"{what} has weights of images: they are of training alone, figures count each image "
+            f"once. Leave them out: (images, labels)."
         )
     images = as_images(pair[0], f"x of {what}")
     labels = as_labels(pair[1], f"y of {what}")
@@ -230,7 +255,8 @@ def _as_split(pair: Any, what: str) -> Split:
     if not len(labels):
         hint = "" if what == "train" else " Leave it out, and it is split off train."
         raise InputError(f"{what} holds no image.{hint}")
-    return Split(images, labels)
+    weights = as_weights(pair[2], len(labels), what) if len(pair) == 3 else None
+    return Split(images, labels, weights)
 
 
 def _check_alike(images: np.ndarray, train: np.ndarray, what: str) -> None:

@@ -129,7 +129,8 @@ def test_the_key_tells_feeds_apart(split, noise):
     ]
     others.append(training_feed(Split(noise, np.arange(40) % 3), 8, **options))
     others.append(training_feed(Split(noise[:23] / np.float32(2), split.labels), 8, **options))
-    assert len({base.key, *(feed.key for feed in others)}) == 7
+    others.append(training_feed(Split(split.images, split.labels, np.ones(23, "f4")), 8, **options))
+    assert len({base.key, *(feed.key for feed in others)}) == 8
 
 
 def test_steps_count_over_epochs_and_end(split):

@@ -205,9 +205,9 @@ def test_bad_npz_files_are_refused(tmp_path, arrays, spoil, message):
 
 
 def test_other_files_are_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("1,2")
+    (tmp_path / "a.txt").write_text("1,2")
     with pytest.raises(InputError, match=r"no \.npz"):
-        load_data(tmp_path / "a.csv")
+        load_data(tmp_path / "a.txt")
 
 
 def test_real_sets(real_data):

@@ -1,0 +1,39 @@
+"""The command that looks at data before anything is trained on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from kcnn.cli.command import Command
+
+
+@dataclass(frozen=True)
+class ShowData(Command):
+    """Check data, say what is known of them (splits, classes, sizes), and write a contact sheet."""
+
+    data: Positional[str]
+    """A name, a .npz file, a .csv beside pictures, or a folder, as kcnn train --data takes it."""
+    columns: str | None = None
+    """Names of the columns of a table, where they are others: file=path,label=diagnosis."""
+    skip_bad: bool = False
+    """Go on without unreadable image files instead of listing them and stopping."""
+    output: Path | None = None
+    """The contact sheet, a PNG; the default is NAME-data.png in the folder where you are."""
+
+    def run(self) -> None:
+        """Say it, and write the PNG."""
+        from kcnn.runs.overview import show_data
+        from kcnn.terminal import console, styled
+
+        terminal = console()
+        path = show_data(
+            self.data,
+            columns=self.columns,
+            skip_bad=self.skip_bad,
+            output=self.output,
+            console=terminal,
+        )
+        terminal.print(styled(f"→ {path}"), soft_wrap=True)

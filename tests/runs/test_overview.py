@@ -1,0 +1,82 @@
+"""What is said of data before a training, and the contact sheet beside it."""
+
+import io
+
+import numpy as np
+import pytest
+from oracles.images import write_image
+from PIL import Image
+from rich.console import Console
+
+from kcnn.data import load_data
+from kcnn.data.sets.splits import from_arrays
+from kcnn.errors import InputError
+from kcnn.runs.overview import contact_sheet, overview, show_data
+
+
+def said(name, output, **options):
+    stream = io.StringIO()
+    console = Console(file=stream, width=140)
+    given = {"columns": None, "skip_bad": False} | options
+    path = show_data(str(name), output=output, console=console, **given)
+    return stream.getvalue(), path
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Nine cats and three dogs of different sizes; two of the cats are for the test."""
+    lines = ["file,label,split"]
+    for i in range(12):
+        write_image(tmp_path / f"{i}.png", (20 * i, 90, 30), size=(20 + i, 10 + 2 * i))
+        lines.append(
+            f"{i}.png,{'dog' if i % 4 == 3 else 'cat'},{'test' if i in (0, 1) else 'train'}"
+        )
+    (tmp_path / "pets.csv").write_text("\n".join(lines))
+    return tmp_path / "pets.csv"
+
+
+def test_splits_classes_and_sizes(table, tmp_path):
+    text, path = said(table, tmp_path / "sheet.png")
+    assert "9 train, 1 validation, 2 test" in text
+    data = load_data(table)
+    counts = np.bincount(data.train.labels, minlength=2)
+    assert f"the largest class has {counts.max() / counts.min():.3g} times" in text
+    assert "10 to 32 pixels high, 20 to 31 wide; the middle ones 21×26" in text
+    rows = [line.split()[:4] for line in text.splitlines() if line.startswith(("cat", "dog"))]
+    held = (data.train, data.validation, data.test)
+    by_part = [np.bincount(split.labels, minlength=2) for split in held]
+    assert rows == [
+        [name, *(str(part[k]) for part in by_part)] for k, name in enumerate(("cat", "dog"))
+    ]
+    with Image.open(path) as image:
+        assert image.size[0] > 300
+
+
+def test_the_sheet_shows_pictures_of_each_class():
+    images = np.zeros((20, 4, 4, 3), "uint8")
+    labels = np.repeat([0, 1], 10)
+    images[:10] = (250, 0, 0)
+    images[10:] = (0, 0, 250)
+    sheet = Image.open(io.BytesIO(contact_sheet(from_arrays((images, labels)))))
+    seen = np.asarray(sheet.convert("RGB")).reshape(-1, 3).astype(int)
+    for colour in ((250, 0, 0), (0, 0, 250)):
+        assert (np.abs(seen - colour).max(axis=1) < 3).sum() > 1000
+
+
+def test_values_of_arrays():
+    images = np.random.default_rng(0).normal(size=(20, 4, 4, 1))
+    images[3, 0, 0, 0], images[4, 0, 0, 0] = 7.5, -6
+    pair = images, np.arange(20) % 4 // 3
+    found = overview(from_arrays(pair, pair, pair))
+    assert (found.sizes, found.values) == ("4×4×1", "float32, -6 to 7.5")
+    assert found.balance == 3
+
+
+def test_refused_before_it_begins(table, tmp_path):
+    with pytest.raises(InputError, match="A PNG is written"):
+        said(table, tmp_path / "sheet.jpg")
+    (tmp_path / "5.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"5\.png"):
+        said(table, tmp_path / "sheet.png")
+    text, _ = said(table, tmp_path / "sheet.png", skip_bad=True)
+    assert "1 bad files left out" in text
