@@ -2,7 +2,8 @@
 
 The messages are those of the Chrome DevTools Protocol
 (chromedevtools.github.io/devtools-protocol); with `--remote-debugging-pipe` Chromium reads them
-from its descriptor 3 and answers on 4, each ended by a zero byte: no client for websockets is needed.
+from its descriptor 3 and answers on 4, each ended by a zero byte. No client for websockets is
+needed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 #: is opened is on this machine. WebGL, which TensorBoard's projector draws with, by the CPU.
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader",
-    "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server", "--disable-background-networking", "--disable-component-update",
+    "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
+    "--disable-background-networking", "--disable-component-update",
     "--hide-scrollbars", "--font-render-hinting=none", "--remote-debugging-pipe",
 )  # fmt: skip
 #: Text of a page as it stands there, those trees too that web components keep to themselves.

@@ -1,9 +1,9 @@
 """Make the pictures of README.md anew: make pictures
 
-`docs/terminal.png`, `docs/tensorboard.png` and `docs/report.png` are of small trainings on digits, and
-need Chromium; a minute on two quiet cores. `--out FOLDER` writes elsewhere, names make some of them.
-Look at them before they are committed. Those of photographs (pets, cells, style) need data and minutes of
-training and are not made here; those in `benchmarks/results/` are made by their benchmarks.
+`docs/terminal.png`, `docs/tensorboard.png` and `docs/report.png` are of small trainings on digits,
+and need Chromium. `--out FOLDER` writes elsewhere, names make some of them. Look at them before
+they are committed. Those of photographs (pets, cells, style) need data and minutes of training, and
+are not made here; those in `benchmarks/results/` are made by their benchmarks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def terminal(browser: Browser) -> bytes:
     words = ["train", "lenet5", "--data", "digits", "--epochs", str(_EPOCHS)]
     recorder = ours.Terminal(record=True, width=100, file=io.StringIO())
     recorder.print(f"$ kcnn {' '.join(words)}")
-    with mock.patch.object(ours, "console", lambda **_: recorder):
+    with mock.patch.object(ours, "console", return_value=recorder):
         main(words)
     recorder.print("$")
     svg = recorder.export_svg(title="kcnn train lenet5 --data digits", unique_id="kcnn")

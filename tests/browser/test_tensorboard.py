@@ -156,9 +156,7 @@ def test_hparams(tab, logs):
     loss = float(f"{result['validation_loss']:.5g}")
     click = "e.textContent.trim() === 'kept/validation_loss' && (e.click(), true)"
     assert any(page.each("paper-checkbox", click))
-    assert poll(
-        page, lambda page: float(f"{result['validation_loss']:.5g}") in numbers(page.text())
-    )
+    assert poll(page, lambda page: loss in numbers(page.text()))
 
 
 def numbers(text):
