@@ -182,7 +182,7 @@ class Page:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 30.0) -> Any:
+    def wait(self, expression: str, seconds: float = 120.0) -> Any:
         """The value of an expression, once it is true.
 
         Raises:
@@ -205,7 +205,7 @@ class Page:
         found: list[Any] = self.script(f"{elements}.map(e => ({expression}))")
         return found
 
-    def wait_text(self, *texts: str, seconds: float = 30.0) -> str:
+    def wait_text(self, *texts: str, seconds: float = 120.0) -> str:
         """The page's text, once all of these are in it.
 
         Raises:
