@@ -84,15 +84,12 @@ def report(browser: Browser) -> bytes:
     main(["inspect", str(run)])
     page = browser.page(_PAGE, 900)
     page.go((Path(run) / "inspect" / "report.html").resolve().as_uri())
-    title = "Where the evidence lies"
-    found = page.script(
-        "[...document.querySelectorAll('section')].filter(s => s.innerText.startsWith("
-        f"'{title}')).map(s => s.getBoundingClientRect()).map(b => [b.top, b.height])"
-    )
-    ((top, height),) = found
-    parts = [
-        Image.open(io.BytesIO(page.screenshot((0, first, _PAGE, tall))))
-        for first, tall in ((0, 760), (top, min(height, 640)))
+    rect = "(b => [b.top, b.height])(e.getBoundingClientRect())"
+    boxes = dict(zip(page.each("h2", "e.innerText"), page.each("section", rect), strict=True))
+    (first, tall), evidence = boxes["The training"], boxes["Where the evidence lies"]
+    parts = [  # whole sections: nothing is cut through
+        Image.open(io.BytesIO(page.screenshot((0, top, _PAGE, height))))
+        for top, height in ((0, first + tall), evidence)
     ]
     whole = Image.new("RGB", (_PAGE, sum(part.height for part in parts)))
     whole.paste(parts[0])
