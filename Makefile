@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make EXTRAS=dev,oracle test` also installs PyTorch and JAX, which some tests compare with.
 EXTRAS ?= dev
 
-.PHONY: train test test-slow lint format bits setup clean
+.PHONY: train test test-slow lint format bits pictures setup clean
 
 train: $(VENV)/.train
 	$(BIN)/kcnn train lenet5 --data digits
@@ -31,6 +31,10 @@ format: setup
 REV ?= HEAD
 bits: setup
 	$(BIN)/python tools/bits.py $(REV)
+
+# The README's pictures anew; needs Chromium. Then look at them.
+pictures: setup
+	$(BIN)/python tools/pictures.py
 
 setup: $(VENV)/.$(EXTRAS)
 
