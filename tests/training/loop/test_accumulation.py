@@ -200,3 +200,31 @@ class TestRefusals:
         open_size = kcnn.Recipe(accumulate=4)  # then batches are smaller
         found = resolve(open_size, family=LENET, images=100, image_shape=(8, 8, 1))
         assert found.batch_size == 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [False, True])
+def test_weights_of_images_count_in_every_part(stream, tmp_path):
+    """As in the large batch, of arrays and of streams of three."""
+    images, labels = arrays(48)
+    weights = np.random.default_rng(3).uniform(0, 3, 48).astype("float32")
+    found = []
+    for batch, together in ((12, 1), (4, 3)):
+        train = (images, labels, weights)
+        data = DATA | {"train": train}
+        if stream:
+            whole = {"train": train, **{part: DATA[part] for part in ("validation", "test")}}
+            data = {
+                part: tf.data.Dataset.from_tensor_slices(of).batch(batch)
+                for part, of in whole.items()
+            }
+        fields = FIELDS | {"batch_size": batch, "accumulate": together, "mixup": 0.0}
+        fields |= {"augment": "none", "epochs": 1}
+        if stream:
+            fields.pop("batch_size")
+        recipe = kcnn.Recipe(**fields, logs=str(tmp_path), name=f"{batch}-{stream}")
+        model = network()
+        kcnn.train(recipe, model=model, data=data, verbose=False)
+        found.append([w for w in model.get_weights() if w.dtype == np.float32 and w.size > 2])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
