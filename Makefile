@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # `make EXTRAS=dev,oracle test` also installs PyTorch and JAX, which some tests compare with.
 EXTRAS ?= dev
 
-.PHONY: train test test-slow lint format bits pictures setup clean
+.PHONY: train test test-slow test-browser lint format bits pictures setup clean
 
 train: $(VENV)/.train
 	$(BIN)/kcnn train lenet5 --data digits
@@ -16,7 +16,11 @@ test: setup
 
 # Kills, other processes and backends, real data, wide grids.
 test-slow: setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not browser"
+
+# Pages in headless Chromium, one after the other; skipped where there is none.
+test-browser: setup
+	$(BIN)/pytest -n 0 -m browser
 
 lint: setup
 	$(BIN)/ruff check .
