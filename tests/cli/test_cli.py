@@ -145,7 +145,7 @@ def test_options_reach_the_network(outcome, tmp_path):
         (["train", "--batch-size", "4000"], "1293 training images"),
         (["train", "--image-size", "8", "8"], "conv2"),
         (["train", "--epochz", "3"], "--epochz"),
-        (["train", "--optimizer", "lion"], "lion"),
+        (["train", "--optimizer", "adagrad"], "adagrad"),
         (["train", "--options", "width", "3"], "width"),
         (["show", "resnet43"], "resnet"),
         (["show", "vgg16", "--input-shape", "16", "16", "3"], "pool5"),

@@ -239,6 +239,7 @@ def test_loaded_evaluated_and_predicted(tmp_path, monkeypatch):
     assert value == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_tuned(tmp_path, monkeypatch):
     text = shown_by(monkeypatch, search)
     options = Options(

@@ -136,7 +136,7 @@ def with_nan(images):
         (lambda x, y: (x[:0], y[:0]), "no image"),
         (lambda x, y: (x[:1], y[:1]), "1 training image"),
         (lambda x, y: (x[:2], y[:2]), "must remain for training"),
-        (lambda x, y: (x, y, y), "pair"),
+        (lambda x, y: (x, y, y, y), "pair"),
         (lambda x, y: x, "pair"),
     ],
 )
