@@ -119,6 +119,7 @@ def main() -> None:
     if unknown := set(given.names) - set(PICTURES):
         parser.error(f"pictures are {', '.join(PICTURES)}; received {', '.join(sorted(unknown))}")
     out = given.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
     with Browser() as browser:
         for name in given.names or PICTURES:
             with tempfile.TemporaryDirectory() as folder, chdir(folder):
