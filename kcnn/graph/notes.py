@@ -52,9 +52,9 @@ def read(path: Path, form: str) -> dict[str, Any]:
         found = _READERS.get(form, _archived)(path)
         return {name: json.loads(text) for name, text in found.items()}
     except (ValueError, RecursionError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"What {str(path)!r} says of its network cannot be read: {error}.") from (
-            error
-        )
+        raise InputError(
+            f"What {str(path)!r} says of its network cannot be read: {error}."
+        ) from error
 
 
 def _archived(path: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from kcnn.errors import InputError
 from kcnn.figures import LOSS, Figure
 from kcnn.interpret.pairs import Pair, mcnemar
 from kcnn.runs.directory import Run
+from kcnn.runs.evaluation import folder_of
 from kcnn.runs.inference import Evaluated, evaluated
 from kcnn.tasks.classification import ClassEvaluation
 from kcnn.tasks.stored import StoredProblem
@@ -217,5 +218,4 @@ def _surest(which: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 def default_folder(runs: Sequence[Run]) -> Path:
     """Where a comparison is written: in the first run's folder, where it has one."""
-    first = runs[0].directory
-    return (first if (first / "recipe.json").is_file() else Path()) / "comparison"
+    return folder_of(runs[0], "comparison")

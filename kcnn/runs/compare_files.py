@@ -23,7 +23,7 @@ from kcnn.draw.sheets import Section, contact_sheet
 from kcnn.interpret.answers import Answers
 from kcnn.interpret.pairs import Pair
 from kcnn.runs.compare import Comparison
-from kcnn.runs.evaluation import csv_bytes, image_files, picture, write_bytes
+from kcnn.runs.evaluation import csv_bytes, image_files, make_folder, picture, write_bytes
 from kcnn.storage import files
 from kcnn.tasks import class_figures
 from kcnn.tasks.classification import ClassEvaluation
@@ -48,7 +48,7 @@ def write_comparison(folder: Path, found: Comparison) -> list[Path]:
         folder: Made where it is not there; files of these names are replaced.
         found: What `compare` gave.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files.write_json(folder / "comparison.json", as_data(found))
     paths = [folder / "comparison.json"]
     if panels := found.curves():

@@ -99,12 +99,7 @@ def write_evaluation(
     Raises:
         InputError: The folder cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"Cannot write to {str(folder)!r}: {error.strerror}. Choose another folder with --out."
-        ) from error
+    make_folder(folder)
     evaluation, names = found.evaluation, run.class_names
     content = {
         "images": evaluation.images,
@@ -135,6 +130,26 @@ def write_evaluation(
         paths.append(folder / f"{name}.png")
         files.replace(paths[-1], partial(write_bytes, png))
     return paths
+
+
+def make_folder(folder: Path) -> None:
+    """Make it where it is not there.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to {str(folder)!r}: {error.strerror}. Choose another folder with --out."
+        ) from error
+
+
+def folder_of(run: Run, name: str) -> Path:
+    """Where files of a run are written: in its folder, where it has one."""
+    own = (run.directory / "recipe.json").is_file()
+    return (run.directory if own else Path()) / name
 
 
 def class_pictures(

@@ -41,7 +41,7 @@ def notes_of(run: Run, network: keras.Model) -> dict[str, Any]:
     named = source is not None and not any(sign in source for sign in "/\\")
     paths = {
         name: Path(recipe[name]).name
-        for name in ("weights", "backbone_weights")
+        for name in ("weights", "backbone_weights", "cache", "model")
         if isinstance(recipe.get(name), str)
     }
     data = run.data if named else run.data | {

@@ -13,9 +13,9 @@ from rich.progress import Progress
 from kcnn.draw.page import Part, page
 from kcnn.errors import InputError
 from kcnn.figures import LOSS
-from kcnn.runs import looking
+from kcnn.runs import looking, looking_inside
 from kcnn.runs.directory import Run
-from kcnn.runs.evaluation import write_bytes
+from kcnn.runs.evaluation import folder_of, make_folder, write_bytes
 from kcnn.runs.inference import evaluated, image_paths
 from kcnn.startup import tf
 from kcnn.storage import files
@@ -35,21 +35,16 @@ def inspect_run(
         run: A finished one.
         images: Files of which the evidence is shown; none: one image of each class.
         data: Other data than the run's own, to look at.
-        out: The folder; the default is `inspect` in the run's.
+        out: The folder; the default is `inspect` in the run's, or here for what has none.
         console: A terminal there shows a bar.
 
     Raises:
         InputError: The data are not there or have changed; an image cannot be read; the folder
             cannot be written.
     """
-    folder, paths = out or run.directory / "inspect", image_paths(images)
+    folder, paths = out or folder_of(run, "inspect"), image_paths(images)
     given = looking.read(run, paths)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"Cannot write to {str(folder)!r}: {error.strerror}. Choose another folder with --out."
-        ) from error
+    make_folder(folder)
     part = "test" if data is not None or _has_test(run) else "validation"
     found = evaluated(run, data, part=part, console=console)
     seen = looking.sample(run, found)
@@ -57,11 +52,11 @@ def inspect_run(
         ("The training", partial(looking.training, run, found)),
         ("How it errs", partial(looking.errors, seen)),
         ("Worst mistakes", partial(looking.mistakes, seen)),
-        ("Filters, early to late", partial(looking.filters, seen)),
-        ("Feature maps", partial(looking.maps, seen)),
-        ("What excites units", partial(looking.exciting, seen)),
-        ("Preferred pictures", partial(looking.preferred, seen)),
-        ("Where the evidence lies", partial(looking.evidence, seen, given)),
+        ("Filters, early to late", partial(looking_inside.filters, seen)),
+        ("Feature maps", partial(looking_inside.maps, seen)),
+        ("What excites units", partial(looking_inside.exciting, seen)),
+        ("Preferred pictures", partial(looking_inside.preferred, seen)),
+        ("Where the evidence lies", partial(looking_inside.evidence, seen, given)),
         ("The recipe", partial(looking.recipe, run)),
     ]
     parts = _made(todo, console)

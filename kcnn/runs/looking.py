@@ -6,11 +6,10 @@ What cannot be shown of a network or task says why; the report goes on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,10 +30,8 @@ from kcnn.startup import keras
 from kcnn.tasks.classification import ClassEvaluation
 from kcnn.terminal import shape_text
 
-#: Images of which colours are taken; among which exciting ones are; whose maps tell dead units.
-_SAMPLE, _EXCITING, _MAPS = 512, 192, 64
-#: Mistakes, classes, layers and units that are shown; steps of the pictures that units prefer.
-_MISTAKES, _CLASSES, _LAYERS, _UNITS, _STEPS = 12, 10, 3, 5, 64
+#: Images of which colours are taken; whose maps tell dead units; mistakes that are shown.
+_SAMPLE, _MAPS, _MISTAKES = 512, 64, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,67 +208,6 @@ def mistakes(seen: Seen) -> Part:
     return Part("Worst mistakes", "", content)
 
 
-def filters(seen: Seen) -> Part:
-    """Kernels early to late."""
-    layers = _spread(interpret.filter_layers(seen.network))
-    content = []
-    for layer in layers:
-        found = interpret.filters(seen.network, layer)
-        coloured = found.kernels.shape[2] == 3
-        if coloured:
-            shown = found.pictures()[:32]
-            drawn = inside.filters(shown, f"{layer}: {len(shown)} of {found.kernels.shape[3]}")
-        else:
-            drawn = inside.kernels(found.kernels, layer)
-        colours = "grey is 0" if coloured else "red is above 0, blue below"
-        content.append(Picture(drawn, f"Filters of {layer}: {colours}."))
-    text = "A filter is a pattern; its map says where in the picture the pattern is."
-    return Part("Filters, early to late", text, content)
-
-
-def maps(seen: Seen) -> Part:
-    """Feature maps of one image, and what of the units is dead."""
-    layers = [(one.title, one.maps[0]) for one in seen.maps]
-    drawn = inside.feature_maps(seen.images[0], layers, limits=seen.limits)
-    caption = "The first image, and what the first units of each layer say of it."
-    return Part("Feature maps", "", [Picture(drawn, caption)])
-
-
-def exciting(seen: Seen) -> Part:
-    """What of the images excites units most."""
-    rows, images = [], seen.images[:_EXCITING]
-    for maps in _spread(seen.maps):
-        alive = np.flatnonzero(~maps.dead)
-        units = alive[np.unique(np.linspace(0, len(alive) - 1, 4).round().astype(int))]
-        for one in interpret.exciting_each(seen.network, maps.layer, units, images, top=8):
-            rows.append((f"{maps.layer}, unit {one.unit}", one.crops))
-    text = f"Of {len(images):,} images, what excites a unit most, cut to what it sees."
-    drawn = inside.exciting(rows, columns=8, limits=seen.limits)
-    return Part("What excites units", text, [Picture(drawn, "Each row is one unit.")])
-
-
-def preferred(seen: Seen) -> Part:
-    """What units would like to see: made, not found."""
-    network, shape = seen.network, seen.images.shape[1:]
-    made = []
-    for maps in _spread(seen.maps):
-        units = [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]]
-        found = interpret.preferred(
-            network, maps.layer, units, images=seen.images, shape=shape, steps=_STEPS
-        )
-        made.append((maps.layer, found.images, [f"unit {u}" for u in units]))
-    limits = found.limits
-    if seen.is_classifier:
-        outputs, names = network.output_shape[-1], seen.run.class_names
-        units = list(range(min(outputs, _CLASSES)))  # one output is for the second of two classes
-        found = interpret.preferred(network, None, units, images=seen.images, steps=_STEPS)
-        told = [names[k if outputs > 1 else 1][:16] for k in units]
-        made.append(("classes", found.images, told))
-    drawn = inside.preferred(made, columns=_UNITS, limits=limits)
-    text = "Pictures made from noise to excite a unit or a class as much as can be."
-    return Part("Preferred pictures", text, [Picture(drawn, "Early, middle and late layers.")])
-
-
 def read(run: Run, paths: Sequence[Path]) -> dict[str, np.ndarray]:
     """Image files as the network gets them, (H, W, C) each, by their names.
 
@@ -285,33 +221,6 @@ def read(run: Run, paths: Sequence[Path]) -> dict[str, np.ndarray]:
         )
     shape, scale = run.network.input_shape[1:], run.recipe.evaluation_scale
     return {path.name: load_image(path, shape, scale) for path in paths}
-
-
-def evidence(seen: Seen, images: Mapping[str, np.ndarray]) -> Part:
-    """Where the evidence lies, in pictures of the user or in one of each class."""
-    network, names, evaluation = seen.network, seen.run.class_names, seen.found.evaluation
-    if not isinstance(evaluation, ClassEvaluation):
-        return Part("Where the evidence lies")
-    if images:
-        given, of = np.stack(list(images.values())).astype("float32"), list(images)
-    else:
-        chosen = _one_of_each(evaluation)
-        given = seen.at(chosen)
-        of = [names[k] for k in evaluation.answers.truth[chosen]]
-    outputs = keras.ops.convert_to_numpy(network(given, training=False))
-    said = outputs.argmax(axis=1) if outputs.shape[1] > 1 else None
-    classes = None if said is None else said
-    told = of if said is None else [f"{a}: {names[k]}" for a, k in zip(of, said, strict=True)]
-    shown = {
-        "Grad-CAM": interpret.grad_cam(network, given, classes),
-        "SmoothGrad": interpret.saliency(network, given, classes, samples=8),
-    }
-    drawn = inside.evidence_across(given, shown, told, limits=seen.limits)
-    text = (
-        "Grad-CAM: which places speak for the class that was said (Selvaraju et al. 2017); "
-        "SmoothGrad: on which pixels its score depends (Smilkov et al. 2017)."
-    )
-    return Part("Where the evidence lies", text, [Picture(drawn, "Pictures, and maps over them.")])
 
 
 def recipe(run: Run) -> Part:
@@ -337,22 +246,3 @@ def as_pngs(parts: Sequence[Part]) -> dict[str, bytes]:
         for index, one in enumerate(pictures, 1):
             found[f"{stem}-{index}" if len(pictures) > 1 else stem] = one.png
     return found
-
-
-def _one_of_each(evaluation: ClassEvaluation, most: int = 6) -> np.ndarray:
-    """The first image of each class that was answered rightly; else the first of the class."""
-    answers, chosen = evaluation.answers, list[int]()
-    for k in range(answers.classes):
-        own = np.flatnonzero(answers.truth == k)
-        right = own[answers.right[own]]
-        if len(own):
-            chosen.append(int((right if len(right) else own)[0]))
-    return np.array(chosen[:most])
-
-
-def _spread(layers: Sequence[Any]) -> list[Any]:
-    """An early, a middle and a late one."""
-    if not layers:
-        raise InputError("the network has no such layer.")
-    places = np.linspace(0, len(layers) - 1, min(_LAYERS, len(layers))).round().astype(int)
-    return [layers[k] for k in places]

@@ -17,13 +17,13 @@ _MOST, _BYTES = 512, 2**26
 
 
 def callback(setup: Setup, directory: RunDirectory) -> TensorBoardImages | None:
-    """What writes pictures every few epochs, where the recipe asks for it."""
+    """What writes pictures every few epochs, where the recipe asks; `of_the_end` the last."""
     if setup.recipe.images_every is None:
         return None
     images, labels = _some(setup)
     return TensorBoardImages(
         directory.path, images, labels, class_names=setup.problem.class_names,
-        every=setup.recipe.images_every,
+        every=setup.recipe.images_every, at_end=False,
     )  # fmt: skip
 
 

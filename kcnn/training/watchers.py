@@ -70,7 +70,6 @@ class Watchers:
         kept = BestWeights(best, sizes["validation"], task.figures[0])
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
         board = _board(setup, directory, model)
-        pictures = callback(setup, directory)
         return cls(
             best=kept,
             meter=Meter(sizes["train"]),
@@ -78,7 +77,7 @@ class Watchers:
             swa=_averaging(setup),
             board=board,
             recorders=[
-                *_recorders(directory, console, board, *([pictures] if pictures else [])),
+                *_recorders(board, callback(setup, directory), directory, console),
                 progress,
                 *_stopping(setup),
             ],
@@ -135,7 +134,10 @@ def _board(setup: Setup, directory: RunDirectory, model: keras.Model) -> TensorB
 
 
 def _recorders(
-    directory: RunDirectory, console: Console, *boards: keras.callbacks.Callback
+    board: TensorBoard,
+    pictures: keras.callbacks.Callback | None,
+    directory: RunDirectory,
+    console: Console,
 ) -> Callbacks:
     """Logs, whose loss ends no training."""
 
@@ -143,7 +145,9 @@ def _recorders(
         console.print(message, style="yellow")
 
     tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
-    return [*map(tolerant, boards), tolerant(MetricsTable(directory.metrics))]
+    # Of anybody's model: what cannot be shown of it is none of a training's business.
+    shown = [Tolerant(pictures, errors=(Exception,), say=warn)] if pictures else []
+    return [tolerant(board), *shown, tolerant(MetricsTable(directory.metrics))]
 
 
 def _stopping(setup: Setup) -> Callbacks:

@@ -144,4 +144,18 @@ def test_what_cannot_be_shown_ends_no_training(tmp_path, capsys, monkeypatch):
 def test_images_every(tmp_path):
     recipe = kcnn.Recipe(model="lenet5", epochs=3, images_every=1, logs=str(tmp_path), name="run")
     run = kcnn.train(recipe, verbose=False)
-    assert written(run.directory)["inside/feature_maps"][0][:3] == [1, 2, 3]
+    # The last are of the weights that are kept, once.
+    assert written(run.directory)["inside/feature_maps"][0] == [1, 2, 3, 3]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_shown_on_the_way_ends_no_training(tmp_path, capsys, monkeypatch):
+    from kcnn.callbacks.records import images as module
+
+    def broken(*_):
+        raise ValueError("a graph of nobody's")
+
+    monkeypatch.setattr(module, "pictures", broken)
+    recipe = kcnn.Recipe(model="mlp", epochs=2, images_every=1, logs=str(tmp_path), name="run")
+    assert kcnn.train(recipe).result["epochs"] == 2
+    assert "a graph of nobody's" in capsys.readouterr().out

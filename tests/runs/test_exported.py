@@ -1,5 +1,6 @@
 """Files of `kcnn export` are predicted and evaluated with as runs are."""
 
+import dataclasses
 import json
 import zipfile
 
@@ -85,6 +86,19 @@ def test_a_path_stays_at_home(tmp_path):
         evaluate_run(run_of(path))
     found = evaluate_run(run_of(path), str(secret / "own.npz"))
     assert found.figures["accuracy"] == run.result["test_accuracy"]
+
+
+def test_no_field_of_the_recipe_names_a_folder(digits_run):
+    """Neither a cache nor a file with a network of one's own."""
+    from kcnn.runs.exported import notes_of
+
+    own = {"cache": "/home/jane/cache", "model": "/home/jane/nets.py:tiny",
+           "weights": "/home/jane/w.safetensors"}  # fmt: skip
+    recipe = dataclasses.replace(digits_run.recipe, **own)
+    run = dataclasses.replace(digits_run, recipe=recipe)
+    notes = notes_of(run, run.network)
+    assert "jane" not in json.dumps(notes)
+    assert notes["run"]["recipe"]["model"] == "nets.py:tiny"
 
 
 def test_a_file_that_says_nothing(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """What a run has learned, as a page that opens from disk: made, safe, whole."""
 
-import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -97,7 +96,7 @@ def test_a_classifier(nasty_run, tmp_path, capsys):
     for path in folder.glob("*.png"):
         with Image.open(path) as image:
             assert min(image.size) > 50
-    assert re.search(r"4 to|16 images|16 \(test\)|On 16 images \(test\)", text)
+    assert "On 16 images (test)" in text
 
 
 @pytest.mark.slow

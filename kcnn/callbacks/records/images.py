@@ -46,6 +46,7 @@ class TensorBoardImages(keras.callbacks.Callback):
         labels: (N,) class numbers; None: filters and feature maps alone.
         class_names: Of anybody; None: their numbers.
         every: Epochs from one time to the next; None: at the end of the training alone.
+        at_end: Write at the end of the training, too.
 
     Raises:
         InputError: Images or labels of another shape; `every` below 1.
@@ -59,9 +60,10 @@ class TensorBoardImages(keras.callbacks.Callback):
         *,
         class_names: Sequence[str] | None = None,
         every: int | None = None,
+        at_end: bool = True,
     ) -> None:
         super().__init__()
-        self.log_dir, self.every = Path(log_dir), every
+        self.log_dir, self.every, self.at_end = Path(log_dir), every, at_end
         self.images = np.asarray(images)[:_MOST]
         self.labels = None if labels is None else np.asarray(labels).reshape(-1)[:_MOST]
         self.class_names = class_names
@@ -82,7 +84,8 @@ class TensorBoardImages(keras.callbacks.Callback):
             self.write(epoch + 1)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.write(self.params.get("epochs") or 0)
+        if self.at_end:
+            self.write(self.params.get("epochs") or 0)
 
     def write(self, step: int) -> None:
         """Write the pictures of the model as it is now; of the last time, the projector shows.
@@ -149,7 +152,7 @@ def _errors(
     shown = [Section(heading, [as_picture(images[k]) for k in worst], captions)]
     found = {"errors/confusion": draw.confusion_matrix(counts, names)}
     if len(worst):
-        found["errors/mistakes"] = contact_sheet(shown, 6)
+        found["errors/mistakes"] = contact_sheet(shown, 4)
     curves = {}
     for k in range(answers.classes):
         if (positive := answers.truth == k).any() and not positive.all():
