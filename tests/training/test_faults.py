@@ -432,10 +432,12 @@ def test_a_death_behind_the_last_step_costs_nothing(tmp_path):
     assert_same_runs(run.directory, whole.directory)
 
 
+#: Says when Python has come to the command: what ends it before is not kcnn's.
 PROGRAM = """
-import sys, kcnn
-from kcnn.cli.main import main
-sys.exit(main(sys.argv[1:]))
+import sys
+from kcnn.cli.start import main
+print("started", flush=True)
+sys.exit(main())
 """
 
 
@@ -475,6 +477,7 @@ def wait_for(condition, process, seconds=60):
 def test_ctrl_c_while_tensorflow_loads_is_one_line(tmp_path):
     for seconds in (0.3, 1.0, 2.0):
         process = command("train", "lenet5", "--logs", str(tmp_path))
+        assert process.stdout.readline() == "started\n"
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -486,7 +489,8 @@ def test_ctrl_c_while_tensorflow_loads_is_one_line(tmp_path):
 @pytest.mark.slow
 def test_a_training_whose_reader_goes_comes_to_its_end(tmp_path):
     process = command("train", "lenet5", "--epochs", "3", "--name", "run", "--logs", str(tmp_path))
-    process.stdout.readline()
+    for _ in range(2):
+        process.stdout.readline()
     process.stdout.close()
     with process.stderr:
         errors = process.stderr.read()

@@ -436,8 +436,8 @@ class TestSpace:
     @pytest.mark.parametrize(
         ("row", "message"),
         [
-            ("optimizer=lion", r"row optimizer .*'lion'.*sgd, momentum"),
-            ("optimizer=adam,lion", "row optimizer .*'lion'"),
+            ("optimizer=adamax", r"row optimizer .*'adamax'.*sgd, momentum"),
+            ("optimizer=adam,adamax", "row optimizer .*'adamax'"),
             ("batch_size=0,32", "row batch_size .*0"),
             ("batch_size=0:64", "row batch_size .*0"),
             ("label_smoothing=0.1:1.5", "row label_smoothing .*1.5"),
