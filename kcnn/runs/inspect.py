@@ -13,7 +13,7 @@ from rich.progress import Progress
 from kcnn.draw.page import Part, page
 from kcnn.errors import InputError
 from kcnn.figures import LOSS
-from kcnn.runs import looking, looking_inside
+from kcnn.runs import looking, looking_errors, looking_inside
 from kcnn.runs.directory import Run
 from kcnn.runs.evaluation import folder_of, make_folder, write_bytes
 from kcnn.runs.inference import evaluated, image_paths
@@ -51,7 +51,7 @@ def inspect_run(
     todo: list[tuple[str, Callable[[], Part | list[Part]]]] = [
         ("The training", partial(looking.training, run, found)),
         ("How it errs", partial(looking.errors, seen)),
-        ("Worst mistakes", partial(looking.mistakes, seen)),
+        ("Worst mistakes", partial(looking_errors.mistakes, seen)),
         ("Filters, early to late", partial(looking_inside.filters, seen)),
         ("Feature maps", partial(looking_inside.maps, seen)),
         ("What excites units", partial(looking_inside.exciting, seen)),

@@ -15,23 +15,22 @@ import numpy as np
 
 from kcnn import interpret
 from kcnn.data import load_image
-from kcnn.draw import inside
 from kcnn.draw.curves import training_curves
 from kcnn.draw.page import Grid, Part, Picture
-from kcnn.draw.sheets import Section, contact_sheet
 from kcnn.errors import InputError
 from kcnn.figures import LOSS
+from kcnn.graph.folding import fold_batchnorm
 from kcnn.interpret.maps import FeatureMaps
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run
-from kcnn.runs.evaluation import chosen_on_validation, class_pictures, picture
+from kcnn.runs.evaluation import chosen_on_validation, class_pictures
 from kcnn.runs.inference import Evaluated
 from kcnn.startup import keras
 from kcnn.tasks.classification import ClassEvaluation
 from kcnn.terminal import shape_text
 
-#: Images of which colours are taken; whose maps tell dead units; mistakes that are shown.
-_SAMPLE, _MAPS, _MISTAKES = 512, 64, 12
+#: Images of which colours are taken; whose maps tell dead units.
+_SAMPLE, _MAPS = 512, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +46,14 @@ class Seen:
         """Without what fits photographs."""
         return self.found.network
 
+    @cached_property
+    def inside(self) -> keras.Model:
+        """The same with BatchNorm folded, where that can be: less to compute on every way."""
+        try:
+            return fold_batchnorm(self.network)
+        except InputError:  # a layer of somebody's own, which cannot be copied
+            return self.network
+
     @property
     def limits(self) -> tuple[float, float] | None:
         """What is black and white in pictures; None: what their own values are."""
@@ -61,7 +68,7 @@ class Seen:
     @cached_property
     def maps(self) -> list[FeatureMaps]:
         """Of the first image, early to late; dead units by some more."""
-        return interpret.feature_maps(self.network, self.images[:_MAPS], keep=1)
+        return interpret.feature_maps(self.inside, self.images[:_MAPS], keep=1)
 
     def batches(self) -> Iterator[np.ndarray]:
         """All images of the split, as the network gets them."""
@@ -181,31 +188,6 @@ def _by_class(evaluation: ClassEvaluation, names: Sequence[str]) -> Grid:
         ],
         ("class, the worst first", "images", "recall (95 %)", "precision (95 %)"),
     )  # fmt: skip
-
-
-def mistakes(seen: Seen) -> Part:
-    """What it was surest of and wrong, with the evidence for what it said."""
-    evaluation, names = seen.found.evaluation, seen.run.class_names
-    if not isinstance(evaluation, ClassEvaluation):
-        return Part("Worst mistakes")
-    answers = evaluation.answers
-    worst = interpret.most_confident_mistakes(answers, _MISTAKES).indices
-    if not len(worst):
-        return Part("Worst mistakes", "There is none.")
-    captions = [
-        f"{names[answers.truth[k]]}\nsaid: {names[answers.said[k]]} {answers.confidence[k]:.0%}"
-        for k in worst
-    ]
-    sheet = contact_sheet(
-        [Section("Wrong, and surest", [picture(seen.found, int(k)) for k in worst], captions)], 6
-    )
-    content = [Picture(sheet, "What was true; what was said, and how surely.")]
-    few = worst[:6]
-    maps = interpret.grad_cam(seen.network, seen.at(few), answers.said[few])
-    titles = [f"said: {names[answers.said[k]]}" for k in few]
-    drawn = inside.evidence_across(seen.at(few), {"Grad-CAM": maps}, titles, limits=seen.limits)
-    content.append(Picture(drawn, "Where the evidence for what was said lies (Grad-CAM)."))
-    return Part("Worst mistakes", "", content)
 
 
 def read(run: Run, paths: Sequence[Path]) -> dict[str, np.ndarray]:

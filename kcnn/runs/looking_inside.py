@@ -52,7 +52,7 @@ def exciting(seen: Seen) -> Part:
     for maps in _spread(seen.maps):
         alive = np.flatnonzero(~maps.dead)
         units = alive[np.unique(np.linspace(0, len(alive) - 1, 4).round().astype(int))]
-        for one in interpret.exciting_each(seen.network, maps.layer, units, images, top=8):
+        for one in interpret.exciting_each(seen.inside, maps.layer, units, images, top=8):
             rows.append((f"{maps.layer}, unit {one.unit}", one.crops))
     text = f"Of {len(images):,} images, what excites a unit most, cut to what it sees."
     drawn = inside.exciting(rows, columns=8, limits=seen.limits)
@@ -61,29 +61,32 @@ def exciting(seen: Seen) -> Part:
 
 def preferred(seen: Seen) -> Part:
     """What units would like to see: made, not found."""
-    network, shape = seen.network, seen.images.shape[1:]
-    made = []
-    for maps in _spread(seen.maps):
-        units = [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]]
-        found = interpret.preferred(
-            network, maps.layer, units, images=seen.images, shape=shape, steps=_STEPS
-        )
-        made.append((maps.layer, found.images, [f"unit {u}" for u in units]))
-    limits = found.limits
+    layers: list[tuple[str | None, list[int]]] = [
+        (maps.layer, [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]])
+        for maps in _spread(seen.maps)
+    ]
+    layers = [(layer, units) for layer, units in layers if units]
+    outputs, names = seen.inside.output_shape[-1], seen.run.class_names
     if seen.is_classifier:
-        outputs, names = network.output_shape[-1], seen.run.class_names
-        units = list(range(min(outputs, _CLASSES)))  # one output is for the second of two classes
-        found = interpret.preferred(network, None, units, images=seen.images, steps=_STEPS)
-        told = [names[k if outputs > 1 else 1][:16] for k in units]
-        made.append(("classes", found.images, told))
-    drawn = inside.preferred(made, columns=_UNITS, limits=limits)
+        layers.append((None, list(range(min(outputs, _CLASSES)))))
+    found = interpret.preferred_each(
+        seen.inside, layers, images=seen.images, shape=seen.images.shape[1:], steps=_STEPS
+    )
+    made = []
+    for (layer, units), one in zip(layers, found, strict=True):
+        # One output is for the second of two classes.
+        told = [
+            names[k if outputs > 1 else 1][:16] if layer is None else f"unit {k}" for k in units
+        ]
+        made.append(("classes" if layer is None else layer, one.images, told))
+    drawn = inside.preferred(made, columns=_UNITS, limits=found[0].limits)
     text = "Pictures made from noise to excite a unit or a class as much as can be."
     return Part("Preferred pictures", text, [Picture(drawn, "Early, middle and late layers.")])
 
 
 def evidence(seen: Seen, images: Mapping[str, np.ndarray]) -> Part:
     """Where the evidence lies, in pictures of the user or in one of each class."""
-    network, names, evaluation = seen.network, seen.run.class_names, seen.found.evaluation
+    network, names, evaluation = seen.inside, seen.run.class_names, seen.found.evaluation
     if not isinstance(evaluation, ClassEvaluation):
         return Part("Where the evidence lies")
     if images:

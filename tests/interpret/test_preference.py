@@ -8,7 +8,8 @@ import pytest
 
 import kcnn
 from kcnn.interpret import preferred
-from kcnn.interpret.preference import _colours, _scale, hartley
+from kcnn.interpret.colours import colours_of
+from kcnn.interpret.preference import _scale, hartley
 
 L = keras.layers
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def test_colours_go_together_as_in_the_data():
     random = np.random.default_rng(0)
     z = random.normal(size=(200, 6, 6, 3)) @ np.array([[1, 1, 1], [0, 0.3, -0.3], [0, 0, 0.1]])
     images = (255 / (1 + np.exp(-0.5 * z - [0.0, 0.5, 1.0]))).astype("float32")
-    colours = _colours(images, (0.0, 255.0), 3)
+    colours = colours_of(images, (0.0, 255.0), 3)
     made = colours.pixels(random.normal(size=(200, 6, 6, 3)))
     for statistic in (np.mean, np.std):
         expected = statistic(images, axis=(0, 1, 2))

@@ -17,6 +17,7 @@ from kcnn.errors import InputError
 from kcnn.runs.directory import load_run
 from kcnn.runs.inference import evaluate_run, predict
 from kcnn.tasks import box_pictures
+from kcnn.tasks.box_errors import errors
 from kcnn.tasks.detection import in_file
 from kcnn.tasks.fcos import Detections
 
@@ -210,12 +211,12 @@ class TestPictures:
             ([], [], [], 0.0),
         ],
     )
-    def test_agreement(self, boxes, scores, classes, expected):
+    def test_how_good_a_picture_is(self, boxes, scores, classes, expected):
         found = self.found(boxes, scores, classes)
-        assert box_pictures.agreement(self.TRUTH, found) == pytest.approx(expected)
+        assert errors([self.TRUTH], [found], 2).f1 == pytest.approx([expected])
 
     def test_nothing_there_and_nothing_seen(self):
-        assert box_pictures.agreement(self.TRUTH[2:], self.found([], [], [])) == 1.0
+        assert errors([self.TRUTH[2:]], [self.found([], [], [])], 2).f1 == [1.0]
 
     def test_boxes_are_drawn_where_they_are(self):
         image = np.zeros((40, 60, 3), np.uint8)
