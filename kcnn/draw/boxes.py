@@ -23,7 +23,7 @@ _AROUND, _LEAST = 0.5, 8
 class Box:
     """What is drawn."""
 
-    sides: Sequence[float]  #: x_min, y_min, x_max, y_max in pixels of the picture
+    sides: Sequence[float] | np.ndarray  #: x_min, y_min, x_max, y_max in pixels of the picture
     text: str  #: of anybody; empty: none
     colour: tuple[int, int, int]  #: red, green, blue in 0..255
 

@@ -154,9 +154,9 @@ def _cut_out(seen: Seen, evaluation: BoxEvaluation, errors: BoxErrors) -> list[S
     names = seen.run.class_names
     missed, invented, confused = list[tuple[float, _Found]](), [], []
     for index, (truth, one) in enumerate(zip(evaluation.truths, evaluation.found, strict=True)):
-        for k in np.flatnonzero(errors.partners[index] == ALONE):
-            box = box_errors.missed_box(truth[k], names)
-            missed.append((float((truth[k, 2:4] - truth[k, :2]).prod()), (index, box)))
+        for row in truth[errors.partners[index] == ALONE]:
+            box = box_errors.missed_box(row, names)
+            missed.append((float((row[2:4] - row[:2]).prod()), (index, box)))
         for k, true in enumerate(errors.objects[index]):
             if true == ALONE:
                 box = box_errors.invented_box(one, k, names)

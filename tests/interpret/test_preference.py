@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.interpret import preferred
+from kcnn.interpret import preferred, preferred_each
 from kcnn.interpret.colours import colours_of
 from kcnn.interpret.preference import _scale, hartley
 
@@ -103,6 +103,17 @@ def test_the_values_are_the_units_on_the_pictures(model):
         np.abs([top.after[i] - other for i, other in enumerate(_others(model, top.images))]),
         rtol=1e-4,
     )
+
+
+def test_several_layers_in_one_pass_each_get_their_own(model):
+    waves, top = preferred_each(model, [("waves", [1, 0]), (None, [0])], steps=12)
+    assert (waves.layer, waves.units, top.layer, top.units) == ("waves", (1, 0), "top", (0,))
+    maps = keras.Model(model.inputs[0], model.get_layer("waves").output)
+    means = np.mean(maps(np.concatenate([waves.images, top.images])), axis=(1, 2))
+    np.testing.assert_allclose(waves.after, [means[0, 1], means[1, 0]], rtol=1e-5)
+    np.testing.assert_allclose(top.after, [8 * means[2, 0]], rtol=1e-5)
+    for found in (waves, top):
+        assert (found.after > 1.5 * found.before).all()
 
 
 def _others(model, pictures):

@@ -97,6 +97,16 @@ def test_figures_are_those_of_the_file_that_predict_writes(run, folder, tmp_path
 
 
 @pytest.mark.slow
+def test_its_report_shows_what_is_wrong(run):
+    assert main(["inspect", str(run.directory)]) == 0
+    content = (run.directory / "inspect" / "report.html").read_text(encoding="utf-8")
+    assert "Not shown" not in content
+    for text in ("Worst mistakes", "missed", "named wrongly", "p00"):
+        assert text in content
+    assert (run.directory / "inspect" / "worst-mistakes-1.png").is_file()
+
+
+@pytest.mark.slow
 def test_boxes_lie_in_the_file(run, folder):
     paths = sorted((folder / "test").iterdir())
     for one in predict(run, paths):
