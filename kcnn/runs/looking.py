@@ -19,7 +19,6 @@ from kcnn.draw.curves import training_curves
 from kcnn.draw.page import Grid, Part, Picture
 from kcnn.errors import InputError
 from kcnn.figures import LOSS
-from kcnn.graph.folding import fold_batchnorm
 from kcnn.interpret.maps import FeatureMaps
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run
@@ -37,7 +36,7 @@ _SAMPLE, _MAPS = 512, 64
 class Seen:
     """A run, its evaluation, and some of the images as the network gets them."""
 
-    run: Run
+    run: Run  #: its network is the one that was evaluated
     found: Evaluated
     images: np.ndarray  #: (N, H, W, C), at most `_SAMPLE`, the first of the split
 
@@ -45,14 +44,6 @@ class Seen:
     def network(self) -> keras.Model:
         """Without what fits photographs."""
         return self.found.network
-
-    @cached_property
-    def inside(self) -> keras.Model:
-        """The same with BatchNorm folded, where that can be: less to compute on every way."""
-        try:
-            return fold_batchnorm(self.network)
-        except InputError:  # a layer of somebody's own, which cannot be copied
-            return self.network
 
     @property
     def limits(self) -> tuple[float, float] | None:
@@ -68,7 +59,7 @@ class Seen:
     @cached_property
     def maps(self) -> list[FeatureMaps]:
         """Of the first image, early to late; dead units by some more."""
-        return interpret.feature_maps(self.inside, self.images[:_MAPS], keep=1)
+        return interpret.feature_maps(self.network, self.images[:_MAPS], keep=1)
 
     def batches(self) -> Iterator[np.ndarray]:
         """All images of the split, as the network gets them."""
@@ -80,6 +71,8 @@ class Seen:
 
     def at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images (N, H, W, C) of those numbers, in the order given."""
+        if self.is_classifier and max(indices, default=0) < len(self.images):
+            return self.images[np.asarray(indices, int)]  # all are of one size
         wanted, first, kept = {int(k) for k in indices}, 0, dict[int, np.ndarray]()
         for batch in self.batches():
             for k in range(first, first + len(batch)):

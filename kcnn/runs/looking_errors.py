@@ -57,7 +57,7 @@ def _of_classes(seen: Seen, evaluation: ClassEvaluation) -> Part:
     content = [Picture(sheet, "What was true; what was said, and how surely.")]
     few = worst[:6]
     images, titles = seen.at(few), [f"said: {names[answers.said[k]]}" for k in few]
-    maps = interpret.grad_cam(seen.inside, images, answers.said[few])
+    maps = interpret.grad_cam(seen.network, images, answers.said[few])
     drawn = inside.evidence_across(images, {"Grad-CAM": maps}, titles, limits=seen.limits)
     content.append(Picture(drawn, "Where the evidence for what was said lies (Grad-CAM)."))
     return Part(_TITLE, "", content)
