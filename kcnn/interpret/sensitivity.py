@@ -15,7 +15,7 @@ from kcnn.errors import InputError
 from kcnn.graph.outputs import Meaning
 from kcnn.interpret.gradient import gradient
 from kcnn.interpret.pixels import BATCH, as_images
-from kcnn.interpret.scores import scores
+from kcnn.interpret.scores import refuse_not_finite, scores
 from kcnn.startup import keras
 
 
@@ -70,7 +70,8 @@ def saliency(
             shape = (min(together, samples - first), *batch.shape)
             noisy = batch + width * random.standard_normal(shape, "float32")
             labels = np.tile(asked.classes[part], len(noisy))
-            slope = run(noisy.reshape(-1, *batch.shape[1:]), labels).slope
+            values, _, slope = run(noisy.reshape(-1, *batch.shape[1:]), labels)
+            refuse_not_finite(values)
             total += slope.reshape(shape).sum(axis=0)
         found.append(np.abs(total / samples).max(axis=-1))
     return np.concatenate(found)
