@@ -125,6 +125,7 @@ def test_every_field_of_the_recipe_is_a_flag(outcome):
     assert all(f"--{name.replace('_', '-')}" in out for name in flags)
 
 
+@pytest.mark.slow
 def test_options_reach_the_network(outcome, tmp_path):
     status, out, _ = outcome(
         "train", "mlp", "--epochs", 1, "--logs", tmp_path, "--options", "width", 7, "depth", 3
@@ -210,6 +211,7 @@ def test_works_from_any_folder(tmp_path):
     assert not list(Path(tmp_path).iterdir())
 
 
+@pytest.mark.slow
 def test_a_recipe_by_name_or_file_sets_the_defaults_and_flags_change_them(outcome, tmp_path):
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"epochs": 7, "learning_rate": 0.25, "options": {"width": 16}}))

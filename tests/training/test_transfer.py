@@ -177,6 +177,7 @@ def test_frozen_batchnorm_computes_with_its_statistics(file, tmp_path):
     assert losses[None] > 1e-2
 
 
+@pytest.mark.slow
 def test_the_backbones_rate(tmp_path):
     """Of plain SGD, one step: a tenth of the rate is a tenth of the way."""
     ways = {}

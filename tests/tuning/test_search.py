@@ -166,6 +166,7 @@ class TestTheTestSplit:
         (again.run.directory / "model.keras").unlink()
         assert_same(*(s.run.model.get_weights() for s in (search(tmp_path, winner=True), found)))
 
+    @pytest.mark.slow
     def test_best_json_repeats_the_winner_to_the_bit(self, tmp_path):
         found = digits(tmp_path)
         recipe = kcnn.named_recipe(found.directory / "best.json")
@@ -179,6 +180,7 @@ class TestTheTestSplit:
             run.result["validation_loss"] == found.trials[0].figures["loss"]
         )  # the trial, once more
 
+    @pytest.mark.slow
     def test_a_trial_keeps_no_network_and_its_recipe_trains_it_again(self, tmp_path):
         found = digits(tmp_path)
         worst = found.trials[-1]
@@ -190,6 +192,7 @@ class TestTheTestSplit:
 
 
 class TestAveraging:
+    @pytest.mark.slow
     def test_the_score_is_that_of_the_average_and_the_model_is_the_average(self, tmp_path):
         found = search(tmp_path, "swa=true", trials=2, epochs=6)
         for trial in found.trials:

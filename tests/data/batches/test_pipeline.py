@@ -293,6 +293,7 @@ def test_statistics_of_files_read_all_or_a_fixed_sample(photographs):
 # Within Keras
 
 
+@pytest.mark.slow
 def test_fit_gives_the_same_bits_for_any_steps_per_execution(noise):
     import keras
 
