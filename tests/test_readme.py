@@ -6,8 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +135,10 @@ def example_files(tmp_path, digits_run):
 
 
 @pytest.mark.slow
-def test_commands_run(example_files):
+def test_commands_run(example_files, monkeypatch, capsys):
+    from kcnn.cli.main import main
+
+    monkeypatch.chdir(example_files)
     commands = [
         line.partition("#")[0].strip()
         for block in blocks("sh")
@@ -162,11 +163,7 @@ def test_commands_run(example_files):
             arguments += ["--epochs", "1", "--trials", "2"]
         if arguments[0] == "resume" and "--epochs" in arguments:
             arguments[arguments.index("--epochs") + 1] = "2"
-        done = subprocess.run(
-            [sys.executable, "-m", "kcnn.cli.main", *arguments],
-            cwd=example_files, capture_output=True, text=True, check=False, env=os.environ,
-        )  # fmt: skip
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert main(arguments) == 0, (command, capsys.readouterr())
 
 
 @pytest.mark.slow
