@@ -31,6 +31,7 @@ from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import box_pictures, show
 from kcnn.tasks.average_precision import AveragePrecision, average_precision, need_evaluator
+from kcnn.tasks.box_errors import errors
 from kcnn.tasks.decoding import compare, cut, detections, with_decoding
 from kcnn.tasks.fcos import Detections, FCOSLoss, decode
 from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
@@ -250,16 +251,11 @@ class Detection:
     ) -> dict[str, bytes]:
         """Precision against recall; the best, the middle and the worst picture."""
         assert isinstance(problem, PictureProblem)
-        names = problem.class_names
-        scores = np.array(
-            [box_pictures.agreement(true, found)
-             for true, found in zip(evaluation.truths, evaluation.found, strict=True)]
-        )  # fmt: skip
-        shown = []
+        names, shown = problem.class_names, []
+        scores = errors(evaluation.truths, evaluation.found, len(names)).f1
         for index, what in show.spread(scores):
-            image, view = problem.picture(part, index)
             title = f"{what}: {problem.picture_name(part, index)}, F1 {scores[index]:.2f}"
-            seen = viewed(image, view)[: view.scaled[0], : view.scaled[1]]  # without padding
+            seen = seen_whole(problem, part, index)
             shown.append((title, seen, evaluation.truths[index], evaluation.found[index]))
         return {
             "predictions": box_pictures.rows(shown, part, names),
@@ -283,6 +279,12 @@ class Detection:
 
 
 TASK = Detection()
+
+
+def seen_whole(problem: PictureProblem, part: str, index: int) -> np.ndarray:
+    """A picture of a split as it goes in, without padding: detections are in its pixels."""
+    image, view = problem.picture(part, index)
+    return viewed(image, view)[: view.scaled[0], : view.scaled[1]]
 
 
 def in_file(found: np.ndarray, view: View) -> np.ndarray:

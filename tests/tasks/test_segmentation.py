@@ -65,6 +65,16 @@ def mean_iou(counts):
 
 
 @pytest.mark.slow
+def test_its_report_shows_the_worst_pictures(run):
+    assert main(["inspect", str(run.directory)]) == 0
+    content = (run.directory / "inspect" / "report.html").read_text(encoding="utf-8")
+    assert "Not shown" not in content
+    for text in ("Worst mistakes", "mostly taken for", "[ground]"):
+        assert text in content
+    assert (run.directory / "inspect" / "worst-mistakes.png").is_file()
+
+
+@pytest.mark.slow
 def test_it_learns_and_records(run):
     assert (
         run.history["val_mean_iou"][-1] > run.history["val_mean_iou"][0]
