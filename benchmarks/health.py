@@ -1,38 +1,29 @@
 """What looking at a training's health costs: python -m benchmarks.health [--rounds N]
 
-Needs KCNN_DATA (cifar10_subset.npz), and an idle machine; five minutes on two cores. Seconds of an
+Needs KCNN_DATA (cifar10_subset.npz), and an idle machine; four minutes on two cores. Seconds of an
 epoch of ResNet-20 in Keras' `fit`, with the callback `Health` on 32 images and without, in turn;
 and the time within the callback's own hooks. Expected: less than 2 % of an epoch.
 """
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import kcnn
+from benchmarks.harness.epochs import inside, seconds
 from benchmarks.harness.machine import idle, report
 
 _BATCH, _LOOKED_AT = 128, 32
-_HOOKS = ("on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end")
 
 
 def epochs(images: int) -> tuple[Callable[[list], float], Any]:
     """What trains an epoch with callbacks, and gives its seconds with theirs; the callback."""
     from kcnn.callbacks import Health
     from kcnn.startup import keras
-
-    class Stopwatch(keras.callbacks.Callback):
-        """Stands before and behind the others, so that their work is between."""
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.begun = time.perf_counter()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.ended = time.perf_counter()
 
     keras.utils.set_random_seed(0)
     train = kcnn.load_data("cifar10_subset").train.take(np.arange(images))
@@ -42,42 +33,15 @@ def epochs(images: int) -> tuple[Callable[[list], float], Any]:
         preprocessing=[keras.layers.Rescaling(1 / 255)],
     )  # fmt: skip
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "categorical_crossentropy")
-
-    def epoch(callbacks: list) -> float:
-        first, last = Stopwatch(), Stopwatch()
-        model.fit(
-            train.array, targets, batch_size=_BATCH, verbose=0, callbacks=[first, *callbacks, last]
-        )
-        return last.ended - first.begun
-
-    return epoch, Health(train.array[:_LOOKED_AT], targets[:_LOOKED_AT])
-
-
-def inside(epoch: Callable[[list], float], callback: Any) -> float:
-    """Seconds of an epoch that are spent in the callback's own hooks."""
-    spent = [0.0]
-
-    def timed(hook: Callable[..., None]) -> Callable[..., None]:
-        def call(*args: Any, **options: Any) -> None:
-            begun = time.perf_counter()
-            hook(*args, **options)
-            spent[0] += time.perf_counter() - begun
-
-        return call
-
-    for name in _HOOKS:
-        setattr(callback, name, timed(getattr(callback, name)))
-    epoch([callback])
-    for name in _HOOKS:
-        vars(callback).pop(name, None)
-    return spent[0]
+    fit = partial(model.fit, train.array, targets, batch_size=_BATCH, verbose=0)
+    return partial(seconds, fit), Health(train.array[:_LOOKED_AT], targets[:_LOOKED_AT])
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=8, help="of epochs in turn")
-    parser.add_argument("--images", type=int, default=9000, help="of an epoch")
+    parser.add_argument("--rounds", type=int, default=3, help="of epochs in turn")
+    parser.add_argument("--images", type=int, default=6000, help="of an epoch")
     options = parser.parse_args()
     epoch, callback = epochs(options.images)
     epoch([callback])  # traces, and loads what is loaded on first use
@@ -85,8 +49,9 @@ def main() -> None:
     for _ in range(options.rounds):
         busy.append(idle(patience=3.0))
         without.append(epoch([]))
-        withit.append(epoch([callback]))
-        hooks.append(inside(epoch, callback))
+        whole, own = inside(epoch, callback)
+        withit.append(whole)
+        hooks.append(own)
     ratios = [b / a for a, b in zip(without, withit, strict=True)]
     share = statistics.median(hooks) / statistics.median(without)
     row = {

@@ -389,6 +389,13 @@ class Recipe:
     histograms: bool = field(
         False, "Write weight histograms for TensorBoard at every epoch.", checks.switch, role="free"
     )
+    health: bool = field(
+        False,
+        "Log how far weights move, gradients, silent ReLUs, and BatchNorm's drift, each epoch.",
+        checks.switch,
+        role="free",
+        older=False,
+    )
     images_every: int | None = field(
         None,
         "Write filters, maps and mistakes for TensorBoard every so many epochs; else at the end.",

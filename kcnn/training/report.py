@@ -159,7 +159,7 @@ def hparams(recipe: ResolvedRecipe) -> dict[str, Any]:
     """What HParams compares: model, data, and every field that is not simply off."""
     fields, off = recipe.to_dict(), Recipe().to_dict()
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
-    free = ("name", "logs", "histograms", "images_every", "skip_bad")
+    free = ("name", "logs", "histograms", "health", "images_every", "skip_bad")
     for name in (*free, "select", "validation", "split_seed"):
         fields.pop(name)
     changed = {n: value for n, value in fields.items() if value not in (off[n], "none")}

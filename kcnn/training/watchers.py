@@ -13,6 +13,7 @@ from rich.console import Console
 from kcnn.callbacks import (
     BestWeights,
     EvaluateEMA,
+    Health,
     Meter,
     MetricsTable,
     Progress,
@@ -22,6 +23,7 @@ from kcnn.callbacks import (
 )
 from kcnn.callbacks.averaging.refusals import refuse_keepers
 from kcnn.callbacks.records.hparams import Status
+from kcnn.data import feed_batches
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.training import report
@@ -30,6 +32,9 @@ from kcnn.training.pictures import callback
 from kcnn.training.setup import Setup
 
 Callbacks = list[keras.callbacks.Callback]
+
+#: Images on which health is looked at.
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Watchers:
             swa=_averaging(setup),
             board=board,
             recorders=[
-                *_recorders(board, callback(setup, directory), directory, console),
+                *_recorders(setup, board, directory, console),
                 progress,
                 *_stopping(setup),
             ],
@@ -133,21 +138,29 @@ def _board(setup: Setup, directory: RunDirectory, model: keras.Model) -> TensorB
     )
 
 
+def _health(setup: Setup) -> Health | None:
+    """On some of the first training batch, which is of all classes and the same when resumed."""
+    if not setup.recipe.health:
+        return None
+    images, targets, *_ = next(iter(feed_batches(setup.feed(0), 1)))
+    return Health(images[:_LOOKED_AT], targets[:_LOOKED_AT])
+
+
 def _recorders(
-    board: TensorBoard,
-    pictures: keras.callbacks.Callback | None,
-    directory: RunDirectory,
-    console: Console,
+    setup: Setup, board: TensorBoard, directory: RunDirectory, console: Console
 ) -> Callbacks:
-    """Logs, whose loss ends no training."""
+    """Logs, whose loss ends no training; first what adds to them."""
 
     def warn(message: str) -> None:
         console.print(message, style="yellow")
 
     tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
     # Of anybody's model: what cannot be shown of it is none of a training's business.
-    shown = [Tolerant(pictures, errors=(Exception,), say=warn)] if pictures else []
-    return [tolerant(board), *shown, tolerant(MetricsTable(directory.metrics))]
+    health, pictures = (
+        [Tolerant(one, errors=(Exception,), say=warn)] if one else []
+        for one in (_health(setup), callback(setup, directory))
+    )
+    return [*health, tolerant(board), *pictures, tolerant(MetricsTable(directory.metrics))]
 
 
 def _stopping(setup: Setup) -> Callbacks:

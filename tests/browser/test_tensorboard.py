@@ -91,7 +91,6 @@ def is_drawn(page, values):
 
 def poll(page, found, *given):
     """Until a page has drawn; TensorBoard's lines move to their places."""
-    page.wait_text("lenet")
     for _ in range(500):  # a limit: a busy machine draws late
         if found(page, *given):
             return True
@@ -120,7 +119,7 @@ def test_custom_scalars(tab, logs):
 def test_images(tab):
     """Each picture is decoded and seen at the last epoch, and is not one colour."""
     page = tab("images")
-    kinds = ["errors/confusion", "inside/feature_maps", "inside/filters"]
+    kinds = ["errors/confusion", "errors/precision_recall", "inside/feature_maps", "inside/filters"]
     page.wait_text(*kinds, "lenet", f"step {EPOCHS}")
     decoded = "e.complete && e.naturalWidth > 60 && /individualImage/.test(e.src) ? e.src : null"
 

@@ -195,11 +195,10 @@ def test_what_is_no_batch():
 
 
 @pytest.mark.slow
-def test_in_kcnn_train_resumed_logs_are_those_of_the_whole(tmp_path):
+def test_a_recipes_health_goes_on_where_it_was_and_changes_no_bit(tmp_path):
     labels = np.arange(96) % 3
     images = (60 * labels[:, None, None, None] + RNG.integers(0, 60, (96, 9, 9, 3))).astype("uint8")
     data = {part: (images, labels) for part in ("train", "validation", "test")}
-    targets = np.eye(3, dtype="float32")[labels[:8]]
 
     class Stop(keras.callbacks.Callback):
         stops, epoch = False, 0
@@ -217,23 +216,23 @@ def test_in_kcnn_train_resumed_logs_are_those_of_the_whole(tmp_path):
         def set_state(self, state):
             pass
 
-    def recipe(name):
+    def recipe(name, health=True):
         return kcnn.Recipe(
             model="resnet20", options={"depths": (1, 1, 1)}, epochs=3, batch_size=16, name=name,
             logs=str(tmp_path), checkpoint_every="1", steps_per_execution=1,
+            health=health,
         )  # fmt: skip
 
-    def callbacks():
-        return [Health(images[:8], targets), Stop()]
-
-    whole = kcnn.train(recipe("whole"), data=data, callbacks=callbacks(), verbose=False)
-    plain = kcnn.train(recipe("plain"), data=data, verbose=False)
+    whole = kcnn.train(recipe("whole"), data=data, verbose=False)
+    plain = kcnn.train(recipe("plain", health=False), data=data, verbose=False)
     Stop.stops = True
     with pytest.raises(KeyboardInterrupt):
-        kcnn.train(recipe("broken"), data=data, callbacks=callbacks(), verbose=False)
+        kcnn.train(recipe("broken"), data=data, callbacks=[Stop()], verbose=False)
     Stop.stops = False
-    resumed = kcnn.resume(tmp_path / "broken", data=data, callbacks=callbacks(), verbose=False)
+    resumed = kcnn.resume(tmp_path / "broken", data=data, callbacks=[Stop()], verbose=False)
+    table = (tmp_path / "whole/metrics.csv").read_text()
     for name in ("update_ratio", "gradient_norm", "dead_relus", "batchnorm_drift"):
         assert len(whole.history[f"health/{name}"]) == 3
+        assert f"health/{name}" in table
         assert resumed.history[f"health/{name}"] == whole.history[f"health/{name}"]
     assert whole.history["val_loss"] == plain.history["val_loss"]

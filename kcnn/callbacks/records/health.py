@@ -86,7 +86,7 @@ class Health(keras.callbacks.Callback):
         self.steps = 0
         self._ratios: dict[str, float] = {}  # of this epoch
         self._statistics: Statistics = {}  # when this epoch began
-        self._before: list[Any] | None = None  # weights at the begin of a call
+        self._before: dict[int, Any] | None = None  # weights by id at the begin of a call
         self._begin = 0
         self._looking = False
 
@@ -113,7 +113,10 @@ class Health(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._looking and not self._ratios:
-            self._before, self._begin = values(kernels(self.model)), batch
+            # All: which of them are frozen may be set with the step.
+            held = [weight for weight in self.model.variables if len(weight.shape) > 1]
+            self._before = dict(zip(map(id, held), values(held), strict=True))
+            self._begin = batch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._before is None:
@@ -122,8 +125,10 @@ class Health(keras.callbacks.Callback):
         last = min(batch, (self.params.get("steps") or math.inf) - 1)
         self.steps = int(last) - self._begin + 1
         self._ratios = {
-            weight.path: update_ratio(old, keras.ops.convert_to_tensor(weight), self.steps)
-            for weight, old in zip(kernels(self.model), before, strict=True)
+            weight.path: update_ratio(
+                before[id(weight)], keras.ops.convert_to_tensor(weight), self.steps
+            )
+            for weight in kernels(self.model)
         }
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
