@@ -16,7 +16,8 @@ from rich.console import Console
 from kcnn.data import Data, load_data, load_image, preflight
 from kcnn.data.batches.views import viewed
 from kcnn.data.sets.arrays import check_reach, ends
-from kcnn.data.sets.decoding import SUFFIXES, decode
+from kcnn.data.sets.decoding import decode
+from kcnn.data.sets.filetypes import SUFFIXES
 from kcnn.data.sets.folders import images_below
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
