@@ -41,7 +41,7 @@ def open_image(source: Path | io.BytesIO) -> Image.Image:
     """The header of an image file, its format and size checked; pixels are not decoded.
 
     Raises:
-        BadImage: empty, unreadable, of none of the formats that are read, or larger than `MAX_PIXELS`.
+        BadImage: empty, unreadable, of no format that is read, or larger than `MAX_PIXELS`.
     """
     if isinstance(source, Path) and not is_regular(source):
         raise BadImage("is no regular file, but a folder, pipe, socket or device")

@@ -1,16 +1,16 @@
 """Which image files are read: Pillow's formats, by what they are called and how they begin.
 
-| Format             | Suffixes                      |                                                |
-|--------------------|-------------------------------|------------------------------------------------|
-| JPEG               | `.jpg` `.jpeg` `.jpe` `.jfif` | of several pictures in one (MPO) the first     |
-| PNG, BMP, WebP     | `.png` `.bmp` `.webp`         | of an animation the first frame                |
-| GIF                | `.gif`                        | the first frame                                |
-| TIFF               | `.tif` `.tiff`                | the first page; not of floats, 32 bits, or Lab |
-| AVIF               | `.avif`                       | the first frame                                |
-| JPEG 2000          | `.jp2` `.j2k` `.jpx`          |                                                |
-| PPM, PGM, PBM, PNM | `.ppm` `.pgm` `.pbm` `.pnm`   |                                                |
-| QOI                | `.qoi`                        |                                                |
-| HEIC               | `.heic` `.heif`               | the main picture; by the plug-in `pillow-heif` |
+| Format          | Suffixes                      |                                                |
+|-----------------|-------------------------------|------------------------------------------------|
+| JPEG            | `.jpg` `.jpeg` `.jpe` `.jfif` | of several pictures in one (MPO) the first     |
+| PNG, BMP, WebP  | `.png` `.bmp` `.webp`         | of an animation the first frame                |
+| GIF             | `.gif`                        | the first frame                                |
+| TIFF            | `.tif` `.tiff`                | the first page; not of floats, 32 bits, or Lab |
+| AVIF            | `.avif`                       | the first frame                                |
+| JPEG 2000       | `.jp2` `.j2k` `.jpx`          |                                                |
+| PPM, PGM, PBM   | `.ppm` `.pgm` `.pbm` `.pnm`   |                                                |
+| QOI             | `.qoi`                        |                                                |
+| HEIC            | `.heic` `.heif`               | the main picture; by the plug-in `pillow-heif` |
 
 Not read of what Pillow opens: EPS and WMF, which other programs draw; TGA and PCX, which cannot be
 told from bytes that are no image; documents, and containers of textures, icons and measurements.
