@@ -189,6 +189,21 @@ def decode_within(source: str | os.PathLike | bytes, side: int, channels: int = 
     return np.atleast_3d(np.asarray(image))
 
 
+def glimpse(path: Path, side: int) -> Image.Image:
+    """As `read`, but a JPEG only as large as it has to be for `side` pixels either way.
+
+    Raises:
+        InputError: As `decode`.
+    """
+    try:
+        with open_image(path) as image:
+            image.draft("RGB", (side, side))
+            load_pixels(image)
+            return _as_mode(image, "RGB")
+    except BadImage as error:
+        raise InputError(f"{path}: {error}.") from error
+
+
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Scale an image until it just covers the target, and cut the centre out.
 
