@@ -26,7 +26,7 @@ def whole(data: Any, base: Recipe, task: Task) -> Any:
     found = _whole(data, base, task)
     if base.deduplicate == "no" or not isinstance(found, Data):
         return found
-    return without_duplicates(preflight(found), base.deduplicate)
+    return without_duplicates(preflight(found, skip_bad=base.skip_bad), base.deduplicate)
 
 
 def _whole(data: Any, base: Recipe, task: Task) -> Any:

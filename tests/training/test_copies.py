@@ -11,7 +11,9 @@ from rich.console import Console
 import kcnn
 from kcnn.runs.directory import load_run
 from kcnn.runs.inference import evaluate_run
+from kcnn.tasks.task import find
 from kcnn.training.setup import decide
+from kcnn.tuning.splits import whole, without_test
 
 
 def recipe(tmp_path, **fields):
@@ -68,3 +70,12 @@ def test_a_run_goes_on_and_is_evaluated_without_them(tmp_path):
     assert run.data["images"]["test"] == 8
     assert evaluate_run(load_run(run.directory)).images == 8
     assert kcnn.resume(run.directory, epochs=2, verbose=False).result["epochs"] == 2
+
+
+def test_a_search_leaves_them_out_once_with_the_test_split_in_view(leak, tmp_path):
+    base = recipe(tmp_path, deduplicate="exact")
+    trials = without_test(whole(leak, base, find("classification")))
+    assert (len(trials.train), len(trials.test)) == (36, 0)
+    setup = decide(base, data=trials, console=Console(quiet=True))
+    assert sizes(setup) == (36, 8, 0)
+    assert setup.problem.duplicates["dropped"]["train"] == 4
