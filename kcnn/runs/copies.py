@@ -14,7 +14,8 @@ from kcnn.data.sets.duplicates import FINDS, ORDER, Duplicates
 from kcnn.draw.pictures import as_bytes
 from kcnn.draw.strips import Strip, strips
 
-_COLUMNS, _SHOWN = 4, 16  # of the sheet; pairs of a kind that it shows
+_COLUMNS, _WIDTH = 4, 960  # of the sheet, in pictures and in pixels
+_SHOWN, _LETTERS = 16, 16  # pairs of a kind that it shows; of a file's name, the last
 #: Kinds that make a figure untrue: what it measures was learned, or cannot be learned.
 _GRAVE = ("train_test", "train_validation", "two_labels")
 
@@ -65,7 +66,7 @@ def sheet_of_copies(data: Data, found: Duplicates) -> bytes | None:
             captions = [_caption_of(data, part, index) for part, index in both]
             more = f", {_SHOWN} of {len(new):,} pairs" if len(new) > _SHOWN else ""
             shown.append(Strip(f"{title}, {how}{more}", tiles, captions))
-    return strips(shown, columns=_COLUMNS) if shown else None
+    return strips(shown, columns=_COLUMNS, width=_WIDTH) if shown else None
 
 
 def tile(split: Split, index: int) -> np.ndarray:
@@ -78,5 +79,6 @@ def tile(split: Split, index: int) -> np.ndarray:
 def _caption_of(data: Data, part: str, index: int) -> str:
     split = getattr(data, part)
     name = str(index) if split.files is None else split.files[index].name
+    name = name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}"
     label = "" if split.annotations is not None else f", {data.class_names[split.labels[index]]}"
     return f"{part} {name}{label}"

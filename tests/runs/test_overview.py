@@ -97,7 +97,7 @@ def test_copies_are_counted_and_shown_in_pairs(tmp_path):
     assert copies.name == "leak-copies.png"
     with Image.open(copies) as sheet:
         seen = np.asarray(sheet.convert("RGB"))
-    cell = (640 - 2 * 12 - 3 * 6) // 4  # of the first pair, which is exact
+    cell = (960 - 2 * 12 - 3 * 6) // 4  # of the first pair, which is exact
     one, other = (seen[60:120, left : left + cell] for left in (12, 12 + cell + 6))
     assert np.array_equal(one, other)
     assert one.std() > 20
