@@ -91,8 +91,6 @@ def _opened(source: Path | io.BytesIO) -> Image.Image:
         more = filetypes.formats(_head(source))
         if more == filetypes.formats():
             raise
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
     return Image.open(source, formats=more)
 
 
