@@ -101,7 +101,7 @@ def show_data(
         data = preflight(data, skip_bad=skip_bad, progress=progress)
     _print(console, overview(data))
     total = sum(len(getattr(data, part)) for part in PARTS)
-    with terminal.files_bar(console, "comparing", total * near) as progress:
+    with terminal.files_bar(console, "comparing", total * near, "pictures") as progress:
         found = duplicates(data, near=near, progress=progress)
     console.print()
     console.print(table_of_copies(found.counts()) or "No picture is there twice.")

@@ -214,8 +214,10 @@ def _problem(
     problem = task.problem(data, recipe, model)
     if not isinstance(problem, (StoredProblem, PictureProblem)):
         return problem
-    with terminal.files_bar(console, "comparing", sum(problem.sizes.values())) as progress:
-        compared = without_duplicates(problem.data, recipe.deduplicate, progress)
+    how = recipe.deduplicate
+    total = sum(problem.sizes.values()) * (how == "near")  # bytes are compared in no time
+    with terminal.files_bar(console, "comparing", total, "pictures") as progress:
+        compared = without_duplicates(problem.data, how, progress)
     return dataclasses.replace(problem, data=compared, source=source)
 
 
