@@ -204,7 +204,7 @@ def _digests(split: Split) -> list[bytes | None]:
     """Of the bytes of each file, or of the pixels of each image; None: of no other's."""
     if isinstance(split.images, ImageFiles):
         return [row.tobytes() if row.any() else None for row in split.images.digests()]
-    rows = np.ascontiguousarray(split.images).reshape(len(split), -1).view(np.uint8)
+    rows = np.ascontiguousarray(split.images)
     return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
 
 

@@ -130,7 +130,8 @@ def _each(images: np.ndarray | ImageFiles) -> Iterator[tuple[int, np.ndarray]]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock
             yield from pool.map(lambda path: _seen(glimpse(path, _GLIMPSE)), images)
         return
-    low, high = (0.0, 255.0) if images.dtype == np.uint8 else ends(images)
+    whole = images.dtype == np.uint8 or not len(images)
+    low, high = (0.0, 255.0) if whole else ends(images)
     for pixels in images:
         yield _seen(_as_picture(pixels, low, high))
 

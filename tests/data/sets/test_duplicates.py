@@ -1,6 +1,7 @@
 """The same picture more than once: counted against a comparison of all, and left out by rule."""
 
 import shutil
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -85,6 +86,18 @@ def test_nothing_is_left_out_unless_it_is_asked_for():
         without_duplicates(data, "exact")
 
 
+@pytest.mark.parametrize("how", ["exact", "near"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_split_may_be_empty(how, dtype):
+    """A search has no test split."""
+    data = data_of(train=[(n % 5, n % 2) for n in (0, 1, 2, 3, 4, 10)], validation=[(9, 0)])
+    parts = {p: getattr(data, p).array.astype(dtype) for p in ("train", "validation", "test")}
+    splits = {p: replace(getattr(data, p), images=images) for p, images in parts.items()}
+    splits["test"] = splits["test"].take(np.arange(0))
+    left = without_duplicates(replace(data, **splits), how)
+    assert len(left.test) == 0
+
+
 def test_near_copies_go_where_their_label_is_the_same(monkeypatch):
     """Pairs 0-1 of one label, 1-2 of one label, 3-4 of two; in training from the third on."""
     data = data_of(
@@ -119,12 +132,9 @@ def test_files_of_the_same_bytes(tmp_path):
     assert sorted(names) == sorted(["again.png", *(f"{number}.png" for number in range(2, 12))])
 
 
-def test_real_data_have_the_copies_that_are_known():
+def test_real_data_have_the_copies_that_are_known(real_data):
     """A photograph of the test split of cat_vs_noncat is in training."""
-    try:
-        data = load_data("cat_vs_noncat")
-    except InputError as error:
-        pytest.skip(f"needs KCNN_DATA: {error}")
+    data = load_data(real_data / "cat_vs_noncat.npz")
     exact = duplicates(data).counts()["exact"]
     pixels = [{image.tobytes() for image in split.array} for split in (data.train, data.test)]
     held = {image.tobytes() for image in data.validation.array}
@@ -135,11 +145,8 @@ def test_real_data_have_the_copies_that_are_known():
 
 
 @pytest.mark.slow
-def test_the_five_known_pairs_of_pets():
-    try:
-        data = preflight(load_data("pets"))
-    except InputError as error:
-        pytest.skip(f"needs KCNN_DATA: {error}")
+def test_the_five_known_pairs_of_pets(real_data):
+    data = preflight(load_data(real_data / "pets"))
     known = {(11, 177), (122, 172), (24, 56), (40, 63), (5, 87)}
     files = [path.stem for part in ORDER for path in getattr(data, part).files]
     numbers = [int(name.rpartition("_")[2]) for name in files]
