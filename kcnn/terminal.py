@@ -171,13 +171,15 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
 
 
 @contextmanager
-def files_bar(console: Console, doing: str, total: int) -> Iterator[Callable[[int], None]]:
+def files_bar(
+    console: Console, doing: str, total: int, what: str = "image files"
+) -> Iterator[Callable[[int], None]]:
     """A progress bar for work on image files; yields what is told how many are done."""
     # Loaded here: `kcnn list` has no bars, and answers at once.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     bar = Progress(
-        TextColumn(f"{doing} image files", markup=False),
+        TextColumn(f"{doing} {what}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         console=console,

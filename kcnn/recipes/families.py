@@ -242,5 +242,6 @@ CONDITIONS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 
 #: Fields that belong to the search, not to a trial.
 NOT_SEARCHED = (
-    "model", "data", "epochs", "seed", "validation", "ignore", "name", "logs", "options",
+    "model", "data", "epochs", "seed", "validation", "ignore", "deduplicate", "name", "logs",
+    "options",
 )  # fmt: skip

@@ -34,6 +34,7 @@ Stem = Literal["auto", "imagenet", "cifar"]
 Meaning = Literal["probabilities", "logits"]
 Preprocessing = Literal["torch", "caffe", "tf"]
 Freeze = Literal["backbone"]
+Deduplicate = Literal["no", "exact", "near"]
 
 #: Where Loshchilov & Hutter 2019, algorithm 1, is to be had.
 _SGDW = "SGDW is momentum (or nesterov) with weight_decay, which is decoupled here."
@@ -379,6 +380,14 @@ class Recipe:
         "Go on without unreadable image files instead of listing them and stopping.",
         checks.switch,
         role="free",
+    )
+    deduplicate: Deduplicate = field(
+        "no",
+        "Leave out pictures that are there twice: exact copies, or near ones as well (stored "
+        "anew, smaller, brighter). One stays, of test before validation before training; of exact "
+        "copies under two labels none.",
+        checks.choice(Deduplicate),
+        older="no",
     )
     outputs: Meaning | None = field(
         None,

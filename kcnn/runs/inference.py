@@ -16,7 +16,9 @@ from rich.console import Console
 from kcnn.data import Data, load_data, load_image, preflight
 from kcnn.data.batches.views import viewed
 from kcnn.data.sets.arrays import check_reach, ends
-from kcnn.data.sets.decoding import SUFFIXES, decode
+from kcnn.data.sets.decoding import decode
+from kcnn.data.sets.duplicates import without_duplicates
+from kcnn.data.sets.filetypes import SUFFIXES
 from kcnn.data.sets.folders import images_below
 from kcnn.errors import InputError
 from kcnn.graph.forward import batch_size_for, forward, progress
@@ -312,6 +314,8 @@ def _own_data(run: Run) -> Data:
     if data.train.annotations is not None and not recipe.skip_bad:
         data = preflight(data)
     data = as_recorded(recorded["fingerprint"], data)
+    if recipe.deduplicate != "no":
+        data = without_duplicates(data, recipe.deduplicate)
     if data.fingerprint != recorded["fingerprint"]:
         raise InputError(
             f"The data {recorded['source']!r} has changed since the run: fingerprint "

@@ -42,6 +42,7 @@ class _Data(BaseModel):
     image_shape: _Shape
     class_names: list[Text]
     pixels: _Pixels | None = None  # runs of before have none
+    duplicates: dict[str, Any] | None = None  # so have those
 
 
 class Recorded(BaseModel):

@@ -16,6 +16,7 @@ from kcnn.graph.cost import Cost, cost, sized
 from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
+from kcnn.runs.copies import table_of_copies
 from kcnn.runs.directory import versions
 from kcnn.startup import keras
 from kcnn.tasks.plan import Plan
@@ -54,6 +55,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
             "other ones at each reading of the dataset: a run that is resumed goes on with others "
             "than it would have had. .shuffle(..., reshuffle_each_iteration=False) repeats them"
         )
+    if problem.duplicates is None:
+        rows["copies"] = "not known: the pictures of a stream are not compared"
     if start:
         epoch, total = start // setup.steps, recipe.epochs * setup.steps
         rows["resumed"] = f"behind step {start:,} of {total:,}, in epoch {epoch + 1}"
@@ -63,6 +66,9 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
     for title, text in rows.items():
         grid.add_row(title, text)
     console.print(grid)
+    if problem.duplicates is not None and (found := table_of_copies(problem.duplicates)):
+        console.print()
+        console.print(found)
     console.print()
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from kcnn import terminal
 from kcnn.data import Data, Feed, feed_batches, load_data, preflight
 from kcnn.data.batches.targets import Targets
+from kcnn.data.sets.duplicates import without_duplicates
 from kcnn.data.sets.tables import from_frame, is_frame
 from kcnn.devices import precision
 from kcnn.devices.memory import memory
@@ -211,9 +212,13 @@ def _problem(
         with terminal.files_bar(console, "checking", total) as progress:
             data = preflight(data, skip_bad=recipe.skip_bad, progress=progress)
     problem = task.problem(data, recipe, model)
-    if source is not None and isinstance(problem, (StoredProblem, PictureProblem)):
-        problem = dataclasses.replace(problem, source=source)
-    return problem
+    if not isinstance(problem, (StoredProblem, PictureProblem)):
+        return problem
+    how = recipe.deduplicate
+    total = sum(problem.sizes.values()) * (how == "near")  # bytes are compared in no time
+    with terminal.files_bar(console, "comparing", total, "pictures") as progress:
+        compared = without_duplicates(problem.data, how, progress)
+    return dataclasses.replace(problem, data=compared, source=source)
 
 
 def _refuse_fields(task: Task, recipe: Recipe) -> None:
