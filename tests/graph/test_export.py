@@ -146,7 +146,7 @@ def test_int8(form, tmp_path):
     images = images_for(model)
     full = kcnn.export(model, tmp_path / ENDINGS[form], images=images)
     small = kcnn.export(model, tmp_path / f"small{full.path.suffix}", precision="int8",
-                        images=images)  # fmt: skip
+                        images=images, accept=True)  # fmt: skip
     assert small.size < 0.5 * full.size
     assert 1e-4 < small.difference < 0.5  # it is another arithmetic, and the same network
 
@@ -181,12 +181,35 @@ def test_what_is_wrong_is_not_written(tmp_path, monkeypatch):
     assert [one.name for one in tmp_path.iterdir()] == ["net.keras"]
 
 
+def test_int8_is_kept_for_its_accuracy(tmp_path, monkeypatch):
+    """By labelled images; with a writer that forgets the weights in the place of int8's."""
+    from kcnn.graph import formats
+
+    def forgets(model, path, *rest):
+        keras.models.clone_model(model).save(path)
+
+    monkeypatch.setitem(formats.FORMATS, "keras", formats.Format(".keras", ("int8",)))
+    monkeypatch.setitem(formats._WRITERS, "keras", forgets)
+    model = network("mlp")
+    images = images_for(model)
+    labels = np.asarray(model(images)).argmax(axis=1)
+    options = {"precision": "int8", "images": images, "validation": (images, labels)}
+    with pytest.raises(kcnn.InputError, match=r"in float32 on 100\.00 %: it is not kept"):
+        kcnn.export(model, tmp_path / "net.keras", **options)
+    assert not list(tmp_path.iterdir())
+    found = kcnn.export(model, tmp_path / "net.keras", accept=True, **options)
+    right = np.asarray(keras.models.load_model(found.path)(images)).argmax(axis=1) == labels
+    assert (found.accuracy, found.before) == (pytest.approx(100 * right.mean()), 100.0)
+
+
 @pytest.mark.parametrize(("path", "options", "said"), [
     ("net.onnx", {"format": "tflite"}, "format is keras, savedmodel"),
     ("net.pb", {}, r"ending .* says no format: \.keras keras"),
     ("net.bin", {"format": "onnx"}, r"ends in \.onnx"),
     ("net.keras", {"precision": "float16"}, "kcnn writes keras in float32"),
     ("net.tflite", {"precision": "int8"}, "int8 chooses its scales by real images"),
+    ("net.tflite", {"precision": "int8", "images": np.zeros((9, 32, 32, 1))},
+     r"pass validation=\(images, classes\), or accept=True"),
     ("net.keras", {"images": np.zeros((3, 3))}, r"images are \(N, H, W, C\)"),
 ])  # fmt: skip
 def test_what_cannot_be_done(path, options, said, tmp_path):
@@ -231,7 +254,7 @@ def test_a_run_by_the_command_line(form, digits_run, tmp_path, capsys):
 @pytest.mark.slow
 def test_int8_of_a_run_is_accepted_by_its_accuracy(digits_run, tmp_path, capsys, monkeypatch):
     from kcnn.cli.main import main
-    from kcnn.runs import exporting
+    from kcnn.graph import agreement
 
     need("litert")
     path = tmp_path / "net.tflite"
@@ -240,7 +263,7 @@ def test_int8_of_a_run_is_accepted_by_its_accuracy(digits_run, tmp_path, capsys,
     assert main(command) == 0
     assert "in float32" in capsys.readouterr().out
     before = path.read_bytes()
-    monkeypatch.setattr(exporting, "_MAY_COST", -200.0)
+    monkeypatch.setattr(agreement, "MAY_COST", -200.0)
     assert main(command) == 2
     assert "it is not kept" in capsys.readouterr().err
     assert path.read_bytes() == before  # one that was accepted stays
