@@ -243,4 +243,5 @@ CONDITIONS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 #: Fields that belong to the search, not to a trial.
 NOT_SEARCHED = (
     "model", "data", "epochs", "seed", "validation", "ignore", "name", "logs", "options",
+    "compiled", "rates",
 )  # fmt: skip
