@@ -97,7 +97,7 @@ def _handed_over(setup: Setup, model: keras.Model) -> dict[str, float]:
     counting = twin(model)
     if counting is not model:  # a class of the user's own is compiled already
         compile_model(setup.task, counting, recipe, setup.targets)
-    found = {}
+    found = dict[str, float]()
     for part in ("validation", "test"):
         if setup.problem.sizes[part]:
             batches = setup.evaluation(part)

@@ -24,7 +24,7 @@ from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.task import Task
 from kcnn.training import report
 from kcnn.training.handed import Loss, Metrics, handed, say_replaced
-from kcnn.training.loop.compiled import refuse_mixed_numbers
+from kcnn.training.loop.compiled import check
 from kcnn.training.retry import refuse_idle_rate
 from kcnn.training.setup import Setup, decide
 from kcnn.training.trainer import Trainer
@@ -103,7 +103,7 @@ def train(
         keep_compiled=keep_compiled,
     )
     setup = decide(recipe, model=model, data=data, task=task, console=console)
-    refuse_mixed_numbers(setup.recipe, setup.targets)
+    check(setup.task, setup.recipe, setup.targets)
     say_replaced(console, setup, model)
     problem = setup.problem
     checked = problem.is_files or isinstance(problem, PictureProblem)

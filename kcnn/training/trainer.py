@@ -158,7 +158,9 @@ class Trainer:
         return ExactCheckpoint(
             self.directory.checkpoints,
             every=recipe.checkpoint_every or "auto",
-            identity=recipe.identity() | self.named | {"data": self.setup.problem.fingerprint},
+            identity=recipe.identity()
+            | dict(self.named)
+            | {"data": self.setup.problem.fingerprint},
             older=recipe.older(),
         )
 

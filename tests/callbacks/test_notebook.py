@@ -1,9 +1,11 @@
-"""In a notebook the bar is a notebook's; a notebook without widgets, and a file, get lines alone."""
+"""In a notebook the bar is a notebook's; one without widgets, and a file, get lines alone."""
 
 import importlib.machinery
 import io
 import sys
+import threading
 import types
+from typing import ClassVar
 
 import pytest
 
@@ -15,15 +17,15 @@ from kcnn.figures import Figure
 class Output:
     """ipywidgets' Output, as far as rich uses it: what is displayed within it."""
 
-    shown: list = []
-    within = False
+    shown: ClassVar[list] = []
+    within = threading.local()  # rich draws in a thread of its own, too
 
     def __enter__(self):
-        Output.within = True
+        self.within.now = True
         return self
 
     def __exit__(self, *error):
-        Output.within = False
+        self.within.now = False
 
     def clear_output(self, wait=False):
         pass
@@ -42,7 +44,7 @@ def notebook(monkeypatch):
             if isinstance(one, Output):
                 continue
             text = one._repr_mimebundle_([], [])["text/plain"]
-            (Output.shown if Output.within else below).append(text)
+            (Output.shown if getattr(Output.within, "now", False) else below).append(text)
 
     for name, content in {
         "IPython": {},

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from oracles.bits import assert_same_runs
+from oracles.broken import DATA, Break
 from rich.console import Console
 
 import kcnn
@@ -29,16 +30,6 @@ class Cubic(keras.losses.Loss):
     def get_config(self):
         return super().get_config() | {"power": self.power}
 """
-
-
-def arrays(images, seed):
-    rng = np.random.default_rng(seed)
-    labels = np.arange(images) % 3
-    pixels = rng.integers(0, 40, (images, 8, 8, 1)) + 80 * labels[:, None, None, None]
-    return pixels.astype("uint8"), labels
-
-
-DATA = {"train": arrays(24, 0), "validation": arrays(9, 1), "test": arrays(9, 2)}
 
 
 def model():
@@ -88,25 +79,6 @@ def test_a_compiled_model_comes_to_what_fit_comes_to(tmp_path):
     assert (recorded["learning_rate"], recorded["weight_decay"]) == (pytest.approx(0.3), 0.05)
 
 
-class Break(keras.callbacks.Callback):
-    """Raise in a step; nothing is saved by that."""
-
-    def __init__(self, step=None):
-        super().__init__()
-        self._left = step
-
-    def get_state(self):
-        return {}
-
-    def set_state(self, state):
-        pass
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self._left = self._left and self._left - 1
-        if self._left == 0:
-            raise ZeroDivisionError
-
-
 def test_it_goes_on_to_the_same_bits_with_the_code_that_is_trusted(tmp_path):
     code = tmp_path / "their losses.py"
     code.write_text(CODE)
@@ -114,6 +86,7 @@ def test_it_goes_on_to_the_same_bits_with_the_code_that_is_trusted(tmp_path):
     cubic = keras.saving.get_custom_objects()["theirs>Cubic"]
     own = {"optimizer": keras.optimizers.Adadelta(0.5), "loss": cubic(power=2.0)}
     fields = {"model": "mlp", "options": {"width": 4}, "batch_size": 6, "checkpoint_every": "2"}
+    fields["steps_per_execution"] = 1
     for name, step in (("whole", None), ("broken", 7)):
         asked = recipe(tmp_path, epochs=2, **fields | {"name": name})
         try:

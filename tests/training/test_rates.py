@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from oracles.bits import assert_same_runs
-from test_handed import DATA, Break
+from oracles.broken import DATA, Break
 
 import kcnn
 from kcnn.callbacks.checkpoint.files import files_in, newest
@@ -28,7 +28,7 @@ def broken(request, tmp_path_factory):
     logs, kind = tmp_path_factory.mktemp("rates"), request.param
     recipe = kcnn.Recipe(
         model="mlp", options={"width": 4}, epochs=3, batch_size=6, schedule=kind, warmup=0.0,
-        learning_rate=0.1, optimizer="momentum", checkpoint_every="2", augment="none",
+        learning_rate=0.1, optimizer="sgd", weight_decay=0.0, checkpoint_every="2", augment="none",
         steps_per_execution=1, logs=str(logs), name="broken", select="last",
     )  # fmt: skip
     more = [plateau] if kind == "constant" else []

@@ -140,12 +140,18 @@ def compile_handed_out(task: Task, model: keras.Model, recipe: ResolvedRecipe) -
         model.compile(used, made("loss", loss), metrics=metrics)
 
 
-def refuse_mixed_numbers(recipe: Recipe, targets: Targets) -> None:
-    """Refuse a loss of class numbers where there is no number: labels that are mixed or smoothed.
+def check(task: Task, recipe: Recipe, targets: Targets) -> None:
+    """Refuse metrics of a name that is taken, and a loss of class numbers where there is none.
+
+    Args:
+        task: Whose figures stand beside.
+        recipe: Of the training.
+        targets: What labels become.
 
     Raises:
-        InputError: With the loss that takes them.
+        InputError: With another name; with the loss that takes mixed or smoothed labels.
     """
+    further_metrics(recipe, task)
     loss = made("loss", recipe.compiled.get("loss", ""))
     for name in ("mixup", "cutmix", "label_smoothing"):
         if (value := getattr(recipe, name)) and _are_rows(targets) and takes_numbers(loss):
