@@ -79,7 +79,7 @@ def lines_of(text):
 
 
 def test_with_widgets_there_is_a_bar(notebook):
-    trained(terminal.Terminal(force_jupyter=True))
+    trained(terminal.Terminal(force_jupyter=True, color_system=None))
     bars = "".join(Output.shown)
     assert "epoch 1/2" in bars
     assert "loss 0.5000" in bars
@@ -89,7 +89,7 @@ def test_with_widgets_there_is_a_bar(notebook):
 
 def test_without_widgets_there_are_lines_and_no_warning(notebook, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    trained(terminal.Terminal(force_jupyter=True))
+    trained(terminal.Terminal(force_jupyter=True, color_system=None))
     assert Output.shown == []
     assert lines_of("".join(notebook)) == ["epoch", "1/2", "2/2"]
 

@@ -36,7 +36,8 @@ def model():
     keras.utils.set_random_seed(3)
     layers = keras.layers
     parts = [layers.Flatten(), layers.Dense(6, "tanh"), layers.Dense(3, "softmax")]
-    return keras.Sequential([keras.Input((8, 8, 1)), layers.Rescaling(1 / 255), *parts])
+    inputs = [keras.Input((8, 8, 1)), layers.Rescaling(1 / 255)]
+    return keras.Sequential([*inputs, *parts], name="theirs")
 
 
 def optimizer():
@@ -79,6 +80,7 @@ def test_a_compiled_model_comes_to_what_fit_comes_to(tmp_path):
     assert (recorded["learning_rate"], recorded["weight_decay"]) == (pytest.approx(0.3), 0.05)
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_same_bits_with_the_code_that_is_trusted(tmp_path):
     code = tmp_path / "their losses.py"
     code.write_text(CODE)
@@ -169,7 +171,7 @@ def test_what_a_model_was_compiled_with_is_not_replaced_in_silence():
     setup = SimpleNamespace(recipe=found, task=SimpleNamespace(name="classification"))
     say_replaced(Console(file=text, width=300), setup, compiled())
     assert text.getvalue().strip() == (
-        "sequential was compiled with Adagrad and sparse_categorical_crossentropy: it is trained "
+        "theirs was compiled with Adagrad and sparse_categorical_crossentropy: it is trained "
         "with momentum at 0.01 and the loss of classification. keep_compiled=True keeps its own."
     )
     kept = handed(kcnn.Recipe(), model=compiled(), keep_compiled=True)

@@ -22,7 +22,7 @@ def plateau():
     return keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=10.0)
 
 
-@pytest.fixture(scope="module", params=["cosine", "constant"])
+@pytest.fixture(scope="module", params=["cosine", pytest.param("constant", marks=pytest.mark.slow)])
 def broken(request, tmp_path_factory):
     """A run that was broken off behind step 6, its schedule and its further callbacks."""
     logs, kind = tmp_path_factory.mktemp("rates"), request.param
@@ -49,6 +49,7 @@ def resumed(path, more, step=None, **options):
     return kcnn.resume(path, data=DATA, callbacks=callbacks, verbose=False, **options)
 
 
+@pytest.mark.slow
 def test_it_is_heeded_recorded_and_kept(broken, tmp_path):
     _, kind, more = broken
     whole = copied(broken, tmp_path, "whole")
