@@ -36,6 +36,8 @@ class Evaluate(Command):
         run, terminal = run_of(self.run_directory, self.trust), console()
         found = evaluated(run, self.data, batch_size=self.batch_size, console=terminal)
         print_evaluation(terminal, run.task, found.evaluation, run.class_names)
+        if "loss" in run.recipe.compiled:  # of which its result.json is
+            terminal.print(styled(f"The loss is that of {run.task.name}; the run has its own."))
         if self.out is not None:
             for path in write_evaluation(self.out, run, found, terminal):
                 terminal.print(styled(f"→ {path}"), soft_wrap=True)

@@ -243,5 +243,5 @@ CONDITIONS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 #: Fields that belong to the search, not to a trial.
 NOT_SEARCHED = (
     "model", "data", "epochs", "seed", "validation", "ignore", "deduplicate", "name", "logs",
-    "options",
+    "options", "compiled", "rates",
 )  # fmt: skip

@@ -46,3 +46,25 @@ def refuse_idle_skipping(recipe: Recipe, name: str, are_files: bool) -> None:
             f"skip_bad=True leaves unreadable image files out; the data {name!r} are no files. "
             f"Leave it out."
         )
+
+
+def refuse_idle_beside_optimizer(recipe: Recipe, optimizer: str) -> None:
+    """Refuse what an optimiser that is handed over says itself.
+
+    Args:
+        recipe: As it was given.
+        optimizer: The name of its class.
+
+    Raises:
+        InputError: A field that would not count.
+    """
+    names = (
+        "optimizer", "learning_rate", "schedule", "warmup", "momentum", "weight_decay",
+        "clip_norm", "ema", "backbone_rate", "swa_learning_rate",
+    )  # fmt: skip
+    given = [f"{n}={value!r}" for n in names if (value := getattr(recipe, n)) is not None]
+    if given:
+        raise InputError(
+            f"{', '.join(given)} would not count: the optimizer that is handed over, "
+            f"{optimizer}, has its own. Leave it out of the recipe, or the optimizer."
+        )

@@ -92,7 +92,7 @@ class Recipe:
         "sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay; lion "
         "goes by signs (Chen et al. 2023). SGDW is momentum with weight_decay: all decay is "
         "decoupled here.",
-        checks.choice(Optimizer, {"sgdw": _SGDW}),
+        checks.choice(Optimizer, {"sgdw": _SGDW}, own=True),
     )
     learning_rate: float | None = field(
         None, "Peak learning rate.", checks.between(1e-12, math.inf, "a number above 0")
@@ -100,7 +100,7 @@ class Recipe:
     schedule: Schedule | None = field(
         None,
         "Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4.",
-        checks.choice(Schedule),
+        checks.choice(Schedule, own=True),
     )
     warmup: float | None = field(
         None,
@@ -412,6 +412,21 @@ class Recipe:
         role="free",
         older=None,
     )
+    compiled: Mapping[str, Any] = field(
+        {},
+        "Optimizer, loss and metrics that Python handed over in place of the recipe's own, as "
+        "Keras' configs.",
+        checks.compiled,
+        older={},
+    )
+    rates: tuple[tuple[int, float], ...] = field(
+        (),
+        "Peak learning rates from later steps on, as pairs (step, rate): what `kcnn resume "
+        "--learning-rate` changed.",
+        checks.rates,
+        role="free",
+        older=(),
+    )
     name: str | None = field(
         None,
         "The run's folder below `logs`; the default is made of data, model and time.",
@@ -424,6 +439,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self, Recipe)
+        if ("optimizer" in self.compiled) != str(self.optimizer).startswith(checks.OWN):
+            raise InputError(
+                f"optimizer={self.optimizer!r} and the optimizer in compiled do not go together: a "
+                f"recipe of an optimizer of your own has both. kcnn.train(recipe, optimizer=...) "
+                f"fills them in."
+            )
         if self.swa_start is None and (self.swa_learning_rate or self.swa_validation):
             raise InputError(
                 "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
@@ -484,6 +505,11 @@ class Recipe:
     def validation_size(self) -> float | int:
         """`validation` as `load_data` takes it: a share, or a whole number of images."""
         return int(self.validation) if self.validation >= 1 else self.validation
+
+    def peak(self, step: int) -> float | None:
+        """The peak learning rate from the last change before a step on; None while it is open."""
+        found = [rate for first, rate in self.rates if first <= step]
+        return found[-1] if found else self.learning_rate
 
     @property
     def images_per_step(self) -> int:

@@ -17,6 +17,8 @@ from kcnn.startup import keras, tf
 from kcnn.storage.files import replace
 from kcnn.tasks.task import Evaluation, Task, ranking
 from kcnn.training.attempt import Attempt
+from kcnn.training.loop.compiled import compile_model, further_metrics
+from kcnn.training.network import twin
 from kcnn.training.setup import Setup
 
 
@@ -69,6 +71,7 @@ def result_of(
     result = {
         **_of_test(setup.task, report.test if report else None),
         **validation,
+        **_handed_over(setup, model),
         "epochs": epochs,
         "kept_epoch": kept_epoch,
         "steps": steps,
@@ -82,6 +85,25 @@ def result_of(
     if attempt.averaged and attempt.watchers.swa:
         result["averaged_snapshots"] = attempt.watchers.swa.snapshots
     return result | (report.details(setup.problem.class_names) if report else {})
+
+
+def _handed_over(setup: Setup, model: keras.Model) -> dict[str, float]:
+    """Figures of the kept weights by a loss and metrics that were handed over, as Keras counts."""
+    recipe = setup.recipe
+    if not recipe.compiled.keys() & {"loss", "metrics"}:
+        return {}
+    names = further_metrics(recipe, setup.task)
+    names += ["loss"] if "loss" in recipe.compiled else []
+    counting = twin(model)
+    if counting is not model:  # a class of the user's own is compiled already
+        compile_model(setup.task, counting, recipe, setup.targets)
+    found = dict[str, float]()
+    for part in ("validation", "test"):
+        if setup.problem.sizes[part]:
+            batches = setup.evaluation(part)
+            values = setup.task.validate(counting, batches, keras.callbacks.CallbackList())
+            found |= {f"{part}_{name}": float(values[name]) for name in names}
+    return found
 
 
 def _of_test(task: Task, test: Evaluation | None) -> dict[str, float | None]:

@@ -17,13 +17,14 @@ from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.copies import table_of_copies
-from kcnn.runs.directory import versions
+from kcnn.runs.directory import rates_text, versions
 from kcnn.startup import keras
 from kcnn.tasks.plan import Plan
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import SHUFFLED
 from kcnn.tasks.task import Task, ranking
 from kcnn.terminal import command, shape_text, si, styled
+from kcnn.training.loop.compiled import shown
 from kcnn.training.setup import Setup
 
 
@@ -57,6 +58,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         )
     if problem.duplicates is None:
         rows["copies"] = "not known: the pictures of a stream are not compared"
+    if recipe.rates:
+        rows["rate"] = rates_text(recipe, setup.steps)
     if start:
         epoch, total = start // setup.steps, recipe.epochs * setup.steps
         rows["resumed"] = f"behind step {start:,} of {total:,}, in epoch {epoch + 1}"
@@ -166,8 +169,11 @@ def hparams(recipe: ResolvedRecipe) -> dict[str, Any]:
     fields, off = recipe.to_dict(), Recipe().to_dict()
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
     free = ("name", "logs", "histograms", "health", "images_every", "skip_bad")
-    for name in (*free, "select", "validation", "split_seed"):
+    for name in (*free, "select", "validation", "split_seed", "compiled", "rates"):
         fields.pop(name)
+    named |= {name: _own(config) for name, config in recipe.compiled.items() if name != "optimizer"}
+    if recipe.rates:
+        named["rates"] = ", ".join(f"{rate:g} from step {step}" for step, rate in recipe.rates)
     changed = {n: value for n, value in fields.items() if value not in (off[n], "none")}
     return named | changed.pop("options", {}) | changed
 
@@ -200,6 +206,7 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
     for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):
         if value := getattr(recipe, name):
             parts.append(f"{name.replace('_', ' ')} {value:g}")
+    parts += [f"{n} {_own(c)}" for n, c in recipe.compiled.items() if n != "optimizer"]
     if recipe.clip_norm is not None:
         parts.append(f"gradients clipped to a norm of {recipe.clip_norm:g}")
     if recipe.balanced:
@@ -215,6 +222,11 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
     if recipe.colour:
         parts.append(f"colour {recipe.colour:g}")
     return ", ".join([*parts, *_beginning(recipe), f"seed {recipe.seed}"])
+
+
+def _own(config: Any) -> str:
+    """What was handed over: a loss, or metrics."""
+    return ", ".join(map(shown, config)) if isinstance(config, list) else shown(config)
 
 
 def _beginning(recipe: ResolvedRecipe) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from kcnn.terminal import styled
 from kcnn.training import report
 from kcnn.training.attempt import Attempt, begun
 from kcnn.training.explanation import explain
-from kcnn.training.loop import optimizers
+from kcnn.training.loop.compiled import compile_handed_out
 from kcnn.training.loop.engine import Engine
 from kcnn.training.outcome import Report, result_of, save
 from kcnn.training.pictures import of_the_end
@@ -41,6 +42,7 @@ class Trainer:
         callbacks: Of the user's own.
         save_model: Write the network as a Keras file.
         json_lines: Show epochs as lines of JSON.
+        named: Fields of the recipe as the run's checkpoints know them, where those lie elsewhere.
     """
 
     setup: Setup
@@ -49,6 +51,7 @@ class Trainer:
     callbacks: Sequence[keras.callbacks.Callback] = ()
     save_model: bool = True
     json_lines: bool = False
+    named: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -61,7 +64,7 @@ class Trainer:
     @property
     def resume_command(self) -> str:
         """What goes on with the run."""
-        return resume_command(self.directory.path, self.setup.recipe.model)
+        return resume_command(self.directory.path, self.setup.recipe)
 
     def run(self, begin: Callable[[], None]) -> Run:
         """Train, choose, test, save, report.
@@ -85,7 +88,7 @@ class Trainer:
         handed = setup.handed_out(given)
         for one in {given, handed}:
             if one is not setup.own or not given.compiled:
-                setup.task.compile(one, optimizers.for_use(setup.recipe, one))
+                compile_handed_out(setup.task, one, setup.recipe)
         found = Report.of(setup, model)
         result = result_of(setup, attempt, model, steps, found)
         shown = dict(found.pictures(setup, model)) if found else {}
@@ -136,7 +139,7 @@ class Trainer:
         checkpoint = self._checkpoint()
         setup = self.probe.setup if self.probe else self.setup
         engine = begun(setup, checkpoint.step)
-        rate.begin(engine.update)
+        rate.begin(engine.update, checkpoint.step)
         best = self.directory.best_weights if self.save_model else None
         network = self._network(engine)
         watchers = Watchers.of(
@@ -155,7 +158,9 @@ class Trainer:
         return ExactCheckpoint(
             self.directory.checkpoints,
             every=recipe.checkpoint_every or "auto",
-            identity=recipe.identity() | {"data": self.setup.problem.fingerprint},
+            identity=recipe.identity()
+            | dict(self.named)
+            | {"data": self.setup.problem.fingerprint},
             older=recipe.older(),
         )
 

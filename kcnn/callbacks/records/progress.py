@@ -25,7 +25,7 @@ _OTHERS = ("loss", "learning_rate", "seconds", "images_per_second")
 class Progress(keras.callbacks.Callback):
     """Show training as it goes: epoch, loss, figures, the same on validation, images per second.
 
-    The bar appears on a terminal only; elsewhere one line an epoch remains.
+    The bar appears on a terminal and in a notebook; elsewhere one line an epoch remains.
 
     Args:
         console: Where to write; a new console on standard output by default.
@@ -61,6 +61,7 @@ class Progress(keras.callbacks.Callback):
         epochs, steps = self.params["epochs"], self.params["steps"]
         self._started, self._shown = time.perf_counter(), 0.0
         self._figures = ()
+        self._moves = terminal.shows_bars(self.console)
         if self._given is not None and not self.json_lines:
             self._head(self._given)
         self._bars = self._new_bars()
@@ -73,7 +74,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         now = time.perf_counter()
-        if now - self._shown < 0.1 or not self.console.is_terminal:
+        if now - self._shown < 0.1 or not self._moves:
             return  # reading the logs waits for the device: ten times a second is enough
         self._shown = now
         steps = self.params["steps"] or 0
@@ -114,7 +115,7 @@ class Progress(keras.callbacks.Callback):
             TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not self._moves,
         )
 
     def _head(self, figures: Sequence[Figure]) -> None:
