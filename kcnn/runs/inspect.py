@@ -16,7 +16,8 @@ from kcnn.figures import LOSS
 from kcnn.runs import looking, looking_inside
 from kcnn.runs.directory import Run
 from kcnn.runs.evaluation import folder_of, make_folder, write_bytes
-from kcnn.runs.inference import evaluated, image_paths
+from kcnn.runs.inference import evaluated
+from kcnn.runs.reading import image_paths
 from kcnn.startup import tf
 from kcnn.storage import files
 
