@@ -89,11 +89,8 @@ class Predict(Command):
             )
         if self.top is not None:
             whole(1)("top", self.top)
-        run, terminal, errors = (
-            run_of(self.run_directory, self.trust),
-            console(),
-            console(error=True),
-        )
+        run = run_of(self.run_directory, self.trust)
+        terminal, errors = console(), console(error=True)
         images, skipped = image_paths(self.images), list[Path]()
 
         def skip(path: Path, reason: str) -> None:

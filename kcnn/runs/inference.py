@@ -19,7 +19,7 @@ from kcnn.graph.forward import forward, progress
 from kcnn.runs.directory import Run
 from kcnn.runs.reading import Skipped, batched, read_ahead
 from kcnn.runs.resuming import as_recorded
-from kcnn.runs.suitable import batch_size_of, refuse_bytes, refuse_other_pixels
+from kcnn.runs.suitable import batch_size_of, refuse_batches, refuse_bytes, refuse_other_pixels
 from kcnn.startup import keras
 from kcnn.tasks.pictures import PictureProblem, whole_of
 from kcnn.tasks.problem import Problem
@@ -71,10 +71,7 @@ def predictions(
     refuse_bytes(run)
     network, paths = run.network, [Path(image) for image in images]
     if run.task.whole:
-        if batch_size not in (None, 1):
-            raise InputError(
-                f"Pictures of any size go in one by one: batch_size is 1; received {batch_size}."
-            )
+        refuse_batches(batch_size)
         yield from _of_whole(run, network, paths, console, skipped)
         return
     size = batch_size_of(network, batch_size)

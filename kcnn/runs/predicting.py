@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from kcnn.runs.evaluation import csv_bytes
 from kcnn.runs.inference import predictions
 from kcnn.runs.published import run_of
 from kcnn.runs.reading import batched, image_paths
-from kcnn.runs.suitable import batch_size_of, refuse_other_pixels
+from kcnn.runs.suitable import batch_size_of, refuse_batches, refuse_other_pixels
 from kcnn.startup import keras
 from kcnn.storage import files
 from kcnn.tasks.pictures import whole_of
@@ -33,6 +33,8 @@ from kcnn.terminal import shape_text
 
 #: What a model of the user's own is for, by the axes of its outputs, where nobody says.
 _TASKS = {2: "classification", 4: "segmentation"}
+#: Kinds of NumPy's and pandas' types that paths have.
+_TEXT = "OSTU"
 #: Rows of a table that are written at a time.
 _ROWS = 256
 
@@ -83,24 +85,46 @@ def predict(
         run = run_or_model if isinstance(run_or_model, Run) else run_of(run_or_model, trust)
     if (arrays := _arrays(images)) is not None:
         return _of_arrays(run, arrays, batch_size)
-    paths = image_paths([images] if isinstance(images, (str, os.PathLike)) else list(images))
-    return list(predictions(run, paths, batch_size=batch_size, skipped=_warn if skip_bad else None))
+    bad = list[str]()
+    skipped = (lambda path, reason: bad.append(f"  {path}: {reason}")) if skip_bad else None
+    paths = image_paths(_paths(images))
+    found = list(predictions(run, paths, batch_size=batch_size, skipped=skipped))
+    if bad:
+        listed = "\n".join(bad)
+        warnings.warn(f"Left out, since they cannot be read:\n{listed}", stacklevel=2)
+    return found
 
 
-def _warn(path: Path, reason: str) -> None:
-    warnings.warn(f"{path}: {reason}; it is left out.", stacklevel=6)
+def _paths(images: Any) -> list[str | Path]:
+    if isinstance(images, (str, os.PathLike)):
+        return [Path(images)]
+    if isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping)):
+        paths = list(images)
+        if all(isinstance(path, (str, os.PathLike)) for path in paths):
+            return paths
+    raise InputError(
+        f"images are paths of files or folders, or arrays (N, H, W, C); received "
+        f"{type(images).__name__}."
+    )
 
 
 def _arrays(images: Any) -> list[np.ndarray] | None:
     """Arrays (N, H, W, C), one or several; None where they are none."""
-    if hasattr(images, "shape"):
+    kind = getattr(getattr(images, "dtype", None), "kind", "f")
+    if hasattr(images, "shape") and kind not in _TEXT:
         return [as_images(_in_numpy(images), "images")]
-    if isinstance(images, (list, tuple)) and images and hasattr(images[0], "shape"):
-        found = [_in_numpy(image) for image in images]
-        if wrong := next((image.shape for image in found if image.ndim != 3), None):
-            raise InputError(f"A list of images has arrays (H, W, C); received {wrong}.")
-        return [as_images(image[np.newaxis], "images") for image in found]
-    return None
+    if not isinstance(images, (list, tuple)) or not images or not hasattr(images[0], "shape"):
+        return None
+    if isinstance(images[0], str):  # NumPy's
+        return None
+    found = [_in_numpy(image) for image in images]
+    if wrong := next((image.shape for image in found if image.ndim != 3), None):
+        raise InputError(f"A list of images has arrays (H, W, C); received {wrong}.")
+    if len({(image.shape, image.dtype) for image in found}) == 1:
+        found = [np.stack(found)]
+    else:
+        found = [image[np.newaxis] for image in found]
+    return [as_images(array, "images") for array in found]
 
 
 def _in_numpy(array: Any) -> np.ndarray:
@@ -112,6 +136,7 @@ def _of_arrays(run: Run, arrays: Sequence[np.ndarray], batch_size: int | None) -
         if len(array):
             refuse_other_pixels(run, array, "images")
     if run.task.whole:
+        refuse_batches(batch_size)
         return _of_whole_arrays(run, arrays)
     # A network of photographs fits them by itself, whatever their size; else the two are one.
     model, found = run.model, list[Any]()

@@ -56,6 +56,18 @@ def refuse_bytes(run: Run) -> None:
         )
 
 
+def refuse_batches(given: int | None) -> None:
+    """Refuse several pictures at once where they may be of any size.
+
+    Raises:
+        InputError: More than one, or fewer.
+    """
+    if given not in (None, 1):
+        raise InputError(
+            f"Pictures of any size go in one by one: batch_size is 1; received {given}."
+        )
+
+
 def batch_size_of(network: keras.Model, given: int | None) -> int:
     """Images that the network takes at once: as many as are given, or as its memory suggests.
 
