@@ -275,8 +275,11 @@ def ranking(
     first = [figure for figure in figures if f"validation_{figure.name}" == objective]
     if not first:
         allowed = [f"validation_{figure.name}" for figure in figures]
+        further = [figure.name for figure in getattr(task, "further", ())]
+        name = objective.removeprefix("validation_")
+        hint = f" monitor={name!r} measures it, and ranks by it." if name in further else ""
         raise InputError(
-            f"An objective of {task.name} is one of {', '.join(allowed)}, or what monitor names; "
-            f"received {objective!r}.{did_you_mean(objective, allowed)}"
+            f"An objective of {task.name} is one of {', '.join(allowed)}; received {objective!r}."
+            f"{hint or did_you_mean(objective, allowed)}"
         )
     return (*first, *(figure for figure in figures if figure not in first))

@@ -1,4 +1,4 @@
-"""`kcnn.predict` and `kcnn predict`: any form of network and of pictures, tables, what is skipped."""
+"""`kcnn.predict`, `kcnn predict`: any form of network and of pictures; tables; what is skipped."""
 
 import csv
 
@@ -109,7 +109,7 @@ class TestPaths:
 
         assert names(folder) == ["a.png", "b, [red]ü.png", "broken.png", "sub/c.png"]
         assert names(folder / "**/*.png") == ["a.png", "b, [red]ü.png", "broken.png", "sub/c.png"]
-        assert names(folder / "**") == names(folder) + ["text.txt"]
+        assert names(folder / "**") == [*names(folder), "text.txt"]
         assert names(folder / "b, [red]ü.png") == ["b, [red]ü.png"]
         with pytest.raises(kcnn.InputError, match="named by the pattern"):
             names(folder / "*.jpg")
