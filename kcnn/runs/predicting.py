@@ -82,7 +82,7 @@ def predict(
             "class_names and task are of a model; a run knows its own. Leave them out."
         )
     else:
-        run = run_or_model if isinstance(run_or_model, Run) else run_of(run_or_model, trust)
+        run = _run_of(run_or_model, trust)
     if (arrays := _arrays(images)) is not None:
         return _of_arrays(run, arrays, batch_size)
     bad = list[str]()
@@ -93,6 +93,10 @@ def predict(
         listed = "\n".join(bad)
         warnings.warn(f"Left out, since they cannot be read:\n{listed}", stacklevel=2)
     return found
+
+
+def _run_of(given: Run | str | os.PathLike, trust: Trust) -> Run:
+    return given if isinstance(given, Run) else run_of(Path(given), trust)
 
 
 def _paths(images: Any) -> list[str | Path]:

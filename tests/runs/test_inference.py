@@ -237,7 +237,7 @@ class TestPredict:
         loaded = []
         load = inference.load_image
         monkeypatch.setattr(
-            inference, "load_image", lambda *given: loaded.append(1) or load(*given)
+            inference, "load_image", lambda *args, **given: loaded.append(1) or load(*args, **given)
         )
         found = predictions(run_of(model), files[0], batch_size=2)
         assert next(found).path == files[0][0]
