@@ -10,7 +10,7 @@ from kcnn.recipes.recipe import Recipe
 
 
 def refuse_idle(recipe: Recipe) -> None:
-    """Refuse the details of an average that nobody asked for.
+    """Refuse the details of an average, or of a schedule, that nobody asked for.
 
     Raises:
         InputError: With what would make them count.
@@ -28,6 +28,14 @@ def refuse_idle(recipe: Recipe) -> None:
             f"swa_anneal={recipe.swa_anneal:g} is the way to swa_learning_rate; without one, the "
             f"schedule stays as it is. Give swa_learning_rate, or leave swa_anneal out."
         )
+    for name in ("plateau_factor", "plateau_patience"):
+        value = getattr(recipe, name)
+        if recipe.schedule != "plateau" and value != getattr(default, name):
+            raise InputError(
+                f"{name}={value:g} is of schedule plateau; received "
+                f"schedule={recipe.schedule or 'cosine'!r}. Give schedule='plateau', or leave "
+                f"{name} out."
+            )
 
 
 def refuse_idle_skipping(recipe: Recipe, name: str, are_files: bool) -> None:

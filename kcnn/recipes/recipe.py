@@ -25,7 +25,7 @@ from kcnn.recipes.fields import (
 )
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"]
-Schedule = Literal["constant", "step", "cosine"]
+Schedule = Literal["constant", "step", "cosine", "plateau"]
 Augment = Literal["auto", "none", "flip", "crop", "crop-flip"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Select = Literal["best", "last"]
@@ -99,8 +99,22 @@ class Recipe:
     )
     schedule: Schedule | None = field(
         None,
-        "Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4.",
+        "Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4; plateau "
+        "lowers it where validation gets no better.",
         checks.choice(Schedule, own=True),
+    )
+    plateau_factor: float = field(
+        0.1,
+        "Of schedule plateau: what the rate is multiplied by, between 0 and 1.",
+        checks.between(1e-12, 1, "a factor between 0 and 1, such as 0.1"),
+        older=0.1,
+    )
+    plateau_patience: int = field(
+        10,
+        "Of schedule plateau: epochs without a better figure of monitor (open: without a lower "
+        "loss) that lower the rate; better is by more than 1e-4.",
+        checks.whole(1),
+        older=10,
     )
     warmup: float | None = field(
         None,
@@ -238,7 +252,18 @@ class Recipe:
         checks.whole(1),
     )
     early_stopping: int | None = field(
-        None, "Stop after so many epochs without a lower validation loss.", checks.whole(1)
+        None,
+        "Stop after so many epochs without a better figure of monitor on validation; open: without "
+        "a lower loss.",
+        checks.whole(1),
+    )
+    monitor: str | None = field(
+        None,
+        "Figure on validation that chooses the weights to keep, and that early_stopping and "
+        "schedule plateau wait for: loss, accuracy, macro_f1, balanced_accuracy, mean_iou, ap50, "
+        "and what else the task has. Open: its first one chooses, the loss is waited for.",
+        checks.text,
+        older=None,
     )
     select: Select = field(
         "best",

@@ -18,7 +18,8 @@ from kcnn.graph.folding import fold_batchnorm
 from kcnn.runs import looking, looking_errors, looking_inside
 from kcnn.runs.directory import Run
 from kcnn.runs.evaluation import folder_of, make_folder, write_bytes
-from kcnn.runs.inference import evaluated, image_paths
+from kcnn.runs.inference import evaluated
+from kcnn.runs.reading import image_paths
 from kcnn.startup import tf
 from kcnn.storage import files
 from kcnn.terminal import shows_bars

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from kcnn.data.sets.upright import upright_sizes
 from kcnn.draw.strips import Strip, strips
 from kcnn.errors import InputError
 from kcnn.runs.copies import sheet_of_copies, table_of_copies, tile
+from kcnn.runs.evaluation import write_bytes
 from kcnn.storage.files import replace
 from kcnn.terminal import printable, shape_text, styled
 
@@ -109,7 +111,7 @@ def show_data(
     if copies := sheet_of_copies(data, found):
         sheets[path.with_name(f"{path.stem.removesuffix('-data')}-copies.png")] = copies
     for place, drawn in sheets.items():
-        replace(place, lambda file, drawn=drawn: file.write(drawn))
+        replace(place, partial(write_bytes, drawn))
     return list(sheets)
 
 

@@ -91,7 +91,7 @@ class BoxEvaluation:
 class BoxPrediction:
     """What a run sees in one picture."""
 
-    path: Path
+    path: Path | None  #: None for an array
     size: tuple[int, int]  #: (H, W) of the file, upright
     boxes: np.ndarray  #: (D, 4) float32 [x_min, y_min, x_max, y_max] in the file's own pixels
     confidences: np.ndarray  #: (D,) in 0..1, the highest first
@@ -232,7 +232,7 @@ class Detection:
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[BoxPrediction]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kcnn.callbacks.records.tensorboard import markdown
 from kcnn.devices.names import device_name
+from kcnn.figures import Figure
 from kcnn.graph.cost import Cost, cost, sized
 from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
@@ -42,6 +43,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "steps": _steps(recipe, setup.why_precision),
         "run": str(directory),
     }
+    if chosen := _chosen(setup):
+        rows["validation"] = chosen
     if recipe.backbone_weights is not None:
         rows["backbone"] = f"begins with the weights of {recipe.backbone_weights}"
     if setup.meaning is not None:
@@ -99,12 +102,13 @@ def _steps(recipe: ResolvedRecipe, why_precision: str) -> str:
     return ", ".join(parts + ["XLA"] * recipe.jit)
 
 
-def results(console: Console, task: Task, result: Mapping[str, Any], directory: Path) -> None:
+def results(console: Console, setup: Setup, result: Mapping[str, Any], directory: Path) -> None:
     """The closing tables: figures on test and validation, what was kept, speed; the task's own."""
+    task = setup.task
     table = Table(title="Result", title_justify="left", show_header=False)
     table.add_column(style="bold cyan")
     table.add_column(justify="right")
-    for title, text in _figures(task, result):
+    for title, text in _figures(task, setup.monitor, result):
         table.add_row(title, text)
     kept = f"epoch {result['kept_epoch']} of {result['epochs']}"
     if snapshots := result.get("averaged_snapshots"):
@@ -123,12 +127,12 @@ def results(console: Console, task: Task, result: Mapping[str, Any], directory: 
     console.print(f"Look inside:  {look}", soft_wrap=True)
 
 
-def _figures(task: Task, result: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
+def _figures(task: Task, monitor: Figure, result: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
     for figure in ranking(task):
         if (value := result[f"test_{figure.name}"]) is not None:
             style = "bold green" if figure is task.figures[0] else ""
             yield f"test {figure.label}", styled((figure.text(value), style))
-    for figure in task.figures:
+    for figure in dict.fromkeys((*task.figures, monitor)):
         value = result[f"validation_{figure.name}"]
         yield f"validation {figure.label}", styled(figure.text(value))
 
@@ -227,6 +231,21 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
 def _own(config: Any) -> str:
     """What was handed over: a loss, or metrics."""
     return ", ".join(map(shown, config)) if isinstance(config, list) else shown(config)
+
+
+def _chosen(setup: Setup) -> str:
+    """By which figures on validation what is decided, where that was asked for."""
+    recipe, figure = setup.recipe, setup.awaited.label
+    parts = []
+    if recipe.monitor is not None and recipe.select == "best" and recipe.swa_start is None:
+        parts.append(f"the weights of the best {setup.monitor.label} are kept")
+    waited = "{} epochs without a better {}"
+    if recipe.schedule == "plateau":
+        epochs = waited.format(recipe.plateau_patience, figure)
+        parts.append(f"the rate times {recipe.plateau_factor:g} after {epochs}")
+    if recipe.early_stopping is not None:
+        parts.append(f"stops after {waited.format(recipe.early_stopping, figure)}")
+    return "; ".join(parts)
 
 
 def _beginning(recipe: ResolvedRecipe) -> list[str]:

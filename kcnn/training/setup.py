@@ -20,6 +20,7 @@ from kcnn.data.sets.tables import from_frame, is_frame
 from kcnn.devices import precision
 from kcnn.devices.memory import memory
 from kcnn.errors import InputError
+from kcnn.figures import LOSS, Figure
 from kcnn.graph.photographs import with_fitting
 from kcnn.graph.whole import with_padding
 from kcnn.models import registry
@@ -33,7 +34,7 @@ from kcnn.tasks.pictures import PictureProblem, Whole
 from kcnn.tasks.plan import Plan, as_functional, known_card, own_plan, plan
 from kcnn.tasks.problem import Problem, Size
 from kcnn.tasks.stored import StoredProblem
-from kcnn.tasks.task import Task, find
+from kcnn.tasks.task import Task, find, monitored
 from kcnn.terminal import memory_text, shape_text, styled
 from kcnn.training.loop.steps import even, per_execution
 from kcnn.training.network import build_network
@@ -64,6 +65,19 @@ class Setup:
     def title(self) -> str:
         """Of the network, for the run's name."""
         return self.recipe.model.rpartition(":")[2] if self.own is None else self.own.name
+
+    @property
+    def monitor(self) -> Figure:
+        """The figure on validation that chooses the weights to keep."""
+        return monitored(self.task, self.recipe.monitor)
+
+    @property
+    def awaited(self) -> Figure:
+        """The figure on validation that is to get better; of those that nobody named, the loss.
+
+        It moves where a share of few images stands still.
+        """
+        return LOSS if self.recipe.monitor is None else self.monitor
 
     @property
     def targets(self) -> Targets:
@@ -154,6 +168,7 @@ def decide(
     entry = registry.lookup(recipe.model) if model is None else None
     task = find(task or (entry.task if entry else None))
     _refuse_fields(task, recipe)
+    monitored(task, recipe.monitor)  # refused before data are read
     problem = _problem(task, recipe, data, model, console)
     if model is not None:
         _refuse_options(task, recipe)

@@ -25,6 +25,7 @@ from kcnn.training.loop.compiled import compile_handed_out
 from kcnn.training.loop.engine import Engine
 from kcnn.training.outcome import Report, result_of, save
 from kcnn.training.pictures import of_the_end
+from kcnn.training.plateau import Plateau
 from kcnn.training.probe import Probe, probe
 from kcnn.training.retry import RateScale
 from kcnn.training.setup import Setup
@@ -97,7 +98,7 @@ class Trainer:
         inside = of_the_end(setup, self.directory, model, self._warn) if drawn else {}
         task, keep = setup.task, self.save_model
         save(self.directory, task, attempt, handed, result, keep, self._warn, shown, inside)
-        report.results(self.console, setup.task, result, self.directory.path)
+        report.results(self.console, setup, result, self.directory.path)
         return Run(
             directory=self.directory.path,
             recipe=setup.recipe,
@@ -145,7 +146,10 @@ class Trainer:
         watchers = Watchers.of(
             self.setup, self.directory, self.console, network, best, self.json_lines
         )
-        checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
+        rates: list[keras.callbacks.Callback] = [rate]
+        if self.setup.recipe.schedule == "plateau":
+            rates.append(Plateau(self.setup.recipe, self.setup.awaited, engine.update))
+        checkpoint.callbacks = watchers.in_order(rates, self.callbacks)
         return Attempt(setup, checkpoint, engine, watchers)
 
     def _network(self, engine: Engine) -> keras.Model:

@@ -24,6 +24,7 @@ from kcnn.callbacks import (
 from kcnn.callbacks.averaging.refusals import refuse_keepers
 from kcnn.callbacks.records.hparams import Status
 from kcnn.data import feed_batches
+from kcnn.figures import LOSS
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.training import report
@@ -70,9 +71,10 @@ class Watchers:
             json_lines: Show epochs as lines of JSON.
         """
         task, sizes = setup.task, setup.problem.sizes
-        # What decides; all are on record.
-        progress = Progress(console, task.figures[:1], json_lines=json_lines)
-        kept = BestWeights(best, sizes["validation"], task.figures[0])
+        first = task.figures[:1]  # what decides; all are on record
+        more = [] if setup.monitor in (*first, LOSS) else [setup.monitor]
+        progress = Progress(console, first, validated=more, json_lines=json_lines)
+        kept = BestWeights(best, sizes["validation"], setup.monitor)
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
         board = _board(setup, directory, model)
         return cls(
@@ -95,16 +97,18 @@ class Watchers:
             self.board.end(status)
 
     def in_order(
-        self, rate: keras.callbacks.Callback, callbacks: Sequence[keras.callbacks.Callback]
+        self,
+        rates: Sequence[keras.callbacks.Callback],
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> Callbacks:
-        """All of them, with the scale of the rate and the user's own in their places.
+        """All of them, with those that set the rate and the user's own in their places.
 
         Raises:
             InputError: One of the user's would keep other weights than it says.
         """
         swa = [self.swa] if self.swa else []
         ordered = [
-            self.meter, rate, *swa, self.best, *callbacks, *self.recorders, *self.averages,
+            self.meter, *rates, *swa, self.best, *callbacks, *self.recorders, *self.averages,
         ]  # fmt: skip
         if self.swa:
             refuse_keepers(self.swa, ordered)
@@ -165,4 +169,9 @@ def _recorders(
 
 def _stopping(setup: Setup) -> Callbacks:
     patience = setup.recipe.early_stopping
-    return [keras.callbacks.EarlyStopping("val_loss", patience=patience)] if patience else []
+    if not patience:
+        return []
+    figure = setup.awaited
+    return [
+        keras.callbacks.EarlyStopping(f"val_{figure.name}", patience=patience, mode=figure.mode)
+    ]
