@@ -22,6 +22,13 @@ class ShowData(Command):
     """Go on without unreadable image files instead of listing them and stopping."""
     output: Path | None = None
     """The contact sheet, a PNG; the default is NAME-data.png in the folder where you are."""
+    augment: str | None = None
+    """Draw sixteen pictures as they are and as a training would see them, instead: as kcnn train
+    --augment takes it (crop-flip,rotation=15,erasing=0.5)."""
+    image_size: tuple[int, int] | None = None
+    """Height and width at which image files are augmented; the default goes by the pictures."""
+    seed: int = 0
+    """Of the augmentation."""
 
     def run(self) -> None:
         """Say it, and write the PNG."""
@@ -35,5 +42,8 @@ class ShowData(Command):
             skip_bad=self.skip_bad,
             output=self.output,
             console=terminal,
+            augment=self.augment,
+            image_size=self.image_size,
+            seed=self.seed,
         )
         terminal.print(styled(f"→ {path}"), soft_wrap=True)
