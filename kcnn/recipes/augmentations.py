@@ -126,6 +126,14 @@ class Augmentations:
             parts.append("randaugment={}:{}".format(*map(_number, self.randaugment)))
         return ",".join(parts) or "none"
 
+    @property
+    def words(self) -> str:
+        """`str`, with the colour."""
+        if self.colour is None:
+            return str(self)
+        others = [] if str(self) == "none" else [str(self)]
+        return ",".join([*others, f"colour={_number(self.colour)}"])
+
     def without_auto(self, chosen: str) -> Augmentations:
         """With what `auto` chose in its place.
 
@@ -149,16 +157,12 @@ class Augmentations:
 def augment(name: str, value: Any) -> str:
     """A check of `kcnn.recipes.checks`: augmentations as text, with their strengths.
 
-    A colour is said in the text that is checked, and in none that is resolved: see `Recipe`.
+    A colour stands in the text that is checked; the recipe moves it to the field of that name.
 
     Raises:
         InputError: As `Augmentations.of`.
     """
-    found = Augmentations.of(value)
-    if found.colour is None:
-        return str(found)
-    others = [] if str(found) == "none" else [str(found)]
-    return ",".join([*others, f"colour={_number(found.colour)}"])
+    return Augmentations.of(value).words
 
 
 def refuse_bending(found: Augmentations, what: str) -> None:

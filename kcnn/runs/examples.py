@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from kcnn.data import Data, Split, training_feed
@@ -55,7 +57,7 @@ def augmented_sheet(
     if image_size is None and (data.is_files or pictures):
         image_size = usual_size(sizes_of(few), _LONGEST)
     order, made = _first_batch(few, full, image_size)
-    said = full.augment + (f",colour={full.colour:g}" if full.colour else "")
+    said = dataclasses.replace(full.augmentations, colour=full.colour or None).words
     before = [shown(read_picture(few, index)) for index in order.tolist()]
     after = [shown(image) for image in made]
     found = [
