@@ -84,7 +84,8 @@ def operate(
         operation(part, way, level)
         for operation, part, way in zip(_ALONE.values(), parts, ways, strict=False)
     ]
-    transforms = tf.constant(_transforms(*images.shape[1:3], level))
+    _, height, width, _ = images.shape
+    transforms = tf.constant(_transforms(height, width, level))
     which = 2 * (kinds[-1] - len(_ALONE)) + tf.cast(ways[-1] < 0, tf.int32)
     moved = tf.round(projected(parts[-1], tf.gather(transforms, which)))
     return tf.ensure_shape(tf.dynamic_stitch(members, [*made, moved]), images.shape)
