@@ -133,10 +133,9 @@ def resolve(
         "weight_decay": decay if optimizer == family.optimizer else 0.0,
     }
     fields = recipe.to_dict()
-    if recipe.augment == "auto":
-        small = min(height or math.inf, width or math.inf) < SMALLEST_TO_CROP
-        fields["augment"] = "crop-flip" if colour and not small else "none"
-    cropped = fields["augment"].startswith("crop")
+    small = min(height or math.inf, width or math.inf) < SMALLEST_TO_CROP
+    found = recipe.augmentations.without_auto("crop-flip" if colour and not small else "none")
+    fields["augment"], cropped = str(found), found.crop
     filled["evaluation_scale"] = MARGIN if cropped and height is None and not pictures else 1.0
     if pictures and cropped:
         filled["scale"] = SCALE

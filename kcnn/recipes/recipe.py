@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
 from kcnn.recipes import checks
+from kcnn.recipes.augmentations import Augmentations
+from kcnn.recipes.augmentations import augment as augmentation
 from kcnn.recipes.class_weights import class_weights
 from kcnn.recipes.fields import (
     ALWAYS_THERE,
@@ -26,7 +28,6 @@ from kcnn.recipes.fields import (
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"]
 Schedule = Literal["constant", "step", "cosine", "plateau"]
-Augment = Literal["auto", "none", "flip", "crop", "crop-flip"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Select = Literal["best", "last"]
 OnNan = Literal["stop", "retry"]
@@ -156,10 +157,12 @@ class Recipe:
         checks.between(0, math.inf, "a number from 0 up (0 is off)"),
         tasks=("classification",),
     )
-    augment: Augment = field(
+    augment: str = field(
         "auto",
-        "Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none.",
-        checks.choice(Augment),
+        "At random, and anew at each step: none, or names with commas between, in any order: flip, "
+        "crop (auto: both for colour images from 24 pixels up, else none), rotation=15 (degrees), "
+        "zoom=0.1, colour=0.2, erasing=0.5 (probability), randaugment=2:9 (operations, magnitude).",
+        augmentation,
     )
     scale: float | None = field(
         None,
@@ -470,6 +473,7 @@ class Recipe:
                 f"recipe of an optimizer of your own has both. kcnn.train(recipe, optimizer=...) "
                 f"fills them in."
             )
+        self._say_colour_once()
         if self.swa_start is None and (self.swa_learning_rate or self.swa_validation):
             raise InputError(
                 "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
@@ -515,6 +519,18 @@ class Recipe:
                 f"One average at a time: received swa_start={self.swa_start} and ema={self.ema}."
             )
 
+    def _say_colour_once(self) -> None:
+        """Colour that is said as an augmentation is the field's."""
+        said = Augmentations.of(self.augment)
+        if said.colour is None:
+            return
+        if self.colour not in (None, said.colour):
+            raise InputError(
+                f"augment has colour={said.colour:g}, and colour is {self.colour:g}. Leave one out."
+            )
+        object.__setattr__(self, "augment", str(said))
+        object.__setattr__(self, "colour", said.colour)
+
     def __eq__(self, other: object) -> bool:  # whether fields could be open does not matter
         return isinstance(other, Recipe) and self.to_dict() == other.to_dict()
 
@@ -535,6 +551,11 @@ class Recipe:
         """The peak learning rate from the last change before a step on; None while it is open."""
         found = [rate for first, rate in self.rates if first <= step]
         return found[-1] if found else self.learning_rate
+
+    @property
+    def augmentations(self) -> Augmentations:
+        """`augment`, taken apart."""
+        return Augmentations.of(self.augment)
 
     @property
     def images_per_step(self) -> int:

@@ -24,6 +24,7 @@ from kcnn.figures import LOSS, Figure
 from kcnn.graph.photographs import with_fitting
 from kcnn.graph.whole import with_padding
 from kcnn.models import registry
+from kcnn.recipes.augmentations import refuse_bending, refuse_other_than_bytes
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.families import OTHERS
 from kcnn.recipes.fields import declarations
@@ -175,6 +176,7 @@ def decide(
         _refuse_own_step(model, recipe)
         model = as_functional(model, problem)
     resolved = _resolved(recipe, problem, entry, model, task)
+    _refuse_augmentations(resolved, problem)
     task = task.prepared(problem, resolved)
     if model is not None:
         outputs = model.output_shape[-1]
@@ -264,6 +266,14 @@ def _refuse_options(task: Task, recipe: Recipe) -> None:
             "A model of your own is trained as it is; received options for building one: "
             f"{recipe.model_options or given}."
         )
+
+
+def _refuse_augmentations(recipe: ResolvedRecipe, problem: Problem) -> None:
+    """Refuse, before anything is built, what the batches would refuse."""
+    if isinstance(problem, PictureProblem):
+        refuse_bending(recipe.augmentations, repr(problem.name))
+    elif recipe.augmentations.randaugment:
+        refuse_other_than_bytes(recipe.augmentations, problem.pixels["dtype"], repr(problem.name))
 
 
 def _refuse_own_step(model: keras.Model, recipe: Recipe) -> None:

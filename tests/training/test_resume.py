@@ -77,6 +77,9 @@ KINDS = {
     "early stopping": (CONSTANT | {"early_stopping": 2, "epochs": 20, "learning_rate": 0.3}, list),
     "swa": ({"swa_start": 0.5, "swa_learning_rate": 0.01, "swa_validation": True}, list),
     "ema": ({"ema": 0.9}, list),
+    "all that is random": (
+        {"augment": "crop-flip,rotation=15,zoom=0.1,colour=0.4,erasing=0.5,randaugment=2:9"}, list,
+    ),
     "mixed float16": ({"precision": "mixed_float16"}, list),
 }  # fmt: skip
 #: When is saved, and calls of hooks: in the first epoch, within a later one, in validation, at an
