@@ -32,10 +32,15 @@ def exported(run, form, folder):
     return path
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.fixture(scope="module", params=FORMS)
+def classifier(request, digits_run, tmp_path_factory):
+    """A format, and the file."""
+    return request.param, exported(digits_run, request.param, tmp_path_factory.mktemp("classifier"))
+
+
 @pytest.mark.slow
-def test_a_classifier_in_a_file(form, digits_run, tmp_path, capsys):
-    path = exported(digits_run, form, tmp_path)
+def test_a_classifier_in_a_file(classifier, digits_run, tmp_path, capsys):
+    form, path = classifier
     (tmp_path / "pictures").mkdir()
     test = kcnn.load_data("digits").test
     files = [tmp_path / "pictures" / f"{k}.png" for k in range(5)]
@@ -57,9 +62,8 @@ def test_a_classifier_in_a_file(form, digits_run, tmp_path, capsys):
     assert found.loss == pytest.approx(digits_run.result["test_loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_notes_name_no_folder_of_this_machine(form, digits_run, tmp_path):
-    path = exported(digits_run, form, tmp_path)
+def test_notes_name_no_folder_of_this_machine(classifier, digits_run):
+    form, path = classifier
     notes = read(path, form)
     assert notes["class_names"] == [str(k) for k in range(10)]
     assert notes["run"]["data"]["source"] == "digits"
