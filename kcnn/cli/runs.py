@@ -63,7 +63,7 @@ class Predict(Command):
     run_directory: Positional[Path]
     """A folder below logs; a file of `kcnn export`; or a network's name, for published weights."""
     images: Positional[tuple[Path, ...]]
-    """Image files (JPEG, PNG, BMP, GIF, WebP), folders of them, patterns ('photos/**/*.jpg')."""
+    """Image files, folders of them, patterns ('photos/**/*.jpg')."""
     top: int | None = None
     """How many of the most probable classes to name (3; 5 with published weights; in a table 1)."""
     csv: Path | None = None
