@@ -7,14 +7,15 @@ loads the file by its own runtime and runs 39 made-up images in batches of 1, 5 
 The differences are relative to the largest output of Keras. `--latency` times the files of the
 networks that it is given (by default `TIMED`) in place of comparing: medians of rounds in which the
 runtimes take turns, as many threads as cores each; `keras` is the model in a traced function of
-TensorFlow. `--files FOLDER` keeps the files, for the other of both. Needs the extra `export`; rows
-are written one by one to `results/export.json`.
+TensorFlow. `--float32` takes two fifths of the time. `--files FOLDER` keeps the files, for the
+other of both. Needs the extra `export`; rows are written one by one to `results/export.json`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import json
 import os
 import statistics
@@ -46,12 +47,13 @@ _BATCHES = (1, 5, 33)
 _SIDE = 128  #: of networks for pictures of any size
 #: Rounds, and of what takes longer than `_LONG` seconds a call.
 _ROUNDS, _FEW, _LONG = 5, 2, 1.0
+_PACKAGES = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "openvino")
 _COMMAND = [sys.executable, "-m", "benchmarks.export"]
 _COLUMNS = ["network", "format", "MB", "difference", "same class", "ms, 1 image", "ms, 33 images"]
 
 
-def make(network: str, work: Path) -> None:
-    """Write all files of a network, and its own outputs."""
+def make(network: str, work: Path, names: Sequence[str]) -> None:
+    """Write files of a network, and its own outputs."""
     import keras
 
     import kcnn
@@ -70,11 +72,11 @@ def make(network: str, work: Path) -> None:
     np.save(
         work / "outputs.npy", np.concatenate([model.predict_on_batch(p) for p in parts(images)])
     )
-    for name, file in FILES.items():
+    for name in names:
         form, _, precision = name.partition(" ")
         try:
-            found = kcnn.export(model, work / file, format=form, precision=precision or "float32",
-                                images=images[:8], accept=True)  # fmt: skip
+            found = kcnn.export(model, work / FILES[name], format=form, images=images[:8],
+                                precision=precision or "float32", accept=True)  # fmt: skip
             print(json.dumps({"format": name, "size": found.size}), flush=True)
         except kcnn.InputError as error:
             print(json.dumps({"format": name, "refused": str(error)}), flush=True)
@@ -158,12 +160,13 @@ def _loaded(form: str, path: str) -> Any:
     return lambda images: function(tf.constant(images)).numpy()
 
 
-def written(network: str, work: Path) -> list[dict[str, Any]]:
+def written(network: str, work: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     """What became of each format of a network, whose files lie in `work`."""
     done = work / "made.json"
     if not done.exists():
-        made = subprocess.run([*_COMMAND, "--make", network, str(work)], check=True, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+        made = subprocess.run([*_COMMAND, "--make", network, str(work), *names], check=True,
+                              text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)  # fmt: skip
         said = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
         done.write_text(json.dumps(said))
     found: list[dict[str, Any]] = json.loads(done.read_text())
@@ -185,9 +188,9 @@ def seated(network: str, names: Sequence[str], work: Path) -> Iterator[Any]:
         opened.wait()
 
 
-def compared(network: str, work: Path) -> Iterator[dict[str, Any]]:
+def compared(network: str, work: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row for each format of a network: how far outputs are from Keras'."""
-    said = written(network, work)
+    said = written(network, work, names)
     expected = np.load(work / "outputs.npy").astype("float64")
     written_ones = [one["format"] for one in said if "refused" not in one]
     for form in dict.fromkeys(name.partition(" ")[0] for name in written_ones):
@@ -204,9 +207,9 @@ def compared(network: str, work: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def timed(network: str, work: Path) -> Iterator[dict[str, Any]]:
+def timed(network: str, work: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row for each format of a network: seconds a call, the runtimes in turn."""
-    names = [one["format"] for one in written(network, work)
+    names = [one["format"] for one in written(network, work, names)
              if "refused" not in one and "float16" not in one["format"]]  # fmt: skip
     with contextlib.ExitStack() as open_seats:
         seats = {n: open_seats.enter_context(seated(network, [n], work)) for n in names}
@@ -259,12 +262,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     parser.add_argument("--latency", action="store_true", help="time them")
+    parser.add_argument("--float32", action="store_true", help="no other precision")
     parser.add_argument("--files", type=Path, metavar="FOLDER", help="keep the files there")
-    parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--seat", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.make:
-        make(given.make[0], Path(given.make[1]))
+        make(given.make[0], Path(given.make[1]), given.make[2:])
         return
     if given.seat:
         seat(given.seat[1:], Path(given.seat[0]))
@@ -274,17 +278,19 @@ def main() -> None:
     known = list(kcnn.list_models())
     if unknown := set(given.networks) - set(known):
         parser.error(f"networks are {', '.join(known)}; received {', '.join(unknown)}")
+    names = [name for name in FILES if not (given.float32 and " " in name)]
     rows = {(row["network"], row["format"]): row for row in saved("export")}
     for network in given.networks or (TIMED if given.latency else known):
         with contextlib.ExitStack() as temporary:
             folder = given.files or temporary.enter_context(tempfile.TemporaryDirectory())
             work = Path(folder, network)
             work.mkdir(parents=True, exist_ok=True)
-            for row in (timed if given.latency else compared)(network, work):
+            for row in (timed if given.latency else compared)(network, work, names):
                 key = (network, row["format"])
                 rows[key] = cells(rows.get(key, {}) | row)
         order = sorted(rows, key=lambda key: (known.index(key[0]), list(FILES).index(key[1])))
-        report("export", "Networks in other runtimes", _COLUMNS, [rows[key] for key in order])
+        report("export", "Networks in other runtimes", _COLUMNS, [rows[key] for key in order],
+               runtimes={name: importlib.metadata.version(name) for name in _PACKAGES})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def trained(folder, **recipe):
 def unet(tmp_path_factory):
     """The folder of masks, and a run on it."""
     root = tmp_path_factory.mktemp("unet")
-    folder = masks_folder(root / "data", {"train": 10, "val": 4, "test": 4})
+    folder = masks_folder(root / "data", {"train": 10, "val": 4, "test": 3})
     return folder, trained(root, model="unet", data=str(folder), epochs=1,
                            options={"width": 4, "depth": 2})  # fmt: skip
 
@@ -158,7 +158,7 @@ def detector(tmp_path_factory):
     """The folder of boxes, and a run on it."""
     pytest.importorskip("faster_coco_eval")
     root = tmp_path_factory.mktemp("detector")
-    folder = boxes_folder(root / "data", {"train": 14, "val": 5, "test": 6})
+    folder = boxes_folder(root / "data", {"train": 14, "val": 5, "test": 3}, mixed=False)
     return folder, trained(root, model="fcos", data=str(folder), epochs=3, batch_size=4, seed=3,
                            options={"width": 4, "channels": 8, "depth": 1, "strides": (4, 8)},
                            backbone="resnet18", learning_rate=0.01)  # fmt: skip
@@ -194,10 +194,11 @@ def test_a_detector_leaves_with_its_decoding(form, detector, tmp_path, capsys):
         np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
         np.testing.assert_allclose(one.confidences, other.confidences, atol=1e-4)
         np.testing.assert_array_equal(one.classes, other.classes)
-    ours = evaluate_run(run_of(path), str(folder)).figures
-    assert ours["ap"] == pytest.approx(run.result["test_ap"], abs=1e-3)
-    assert main(["evaluate", str(path), "--data", str(folder)]) == 0
-    assert "nan" not in capsys.readouterr().out
+    if form == "savedmodel":  # boxes are boxes, whoever gives them
+        ours = evaluate_run(run_of(path), str(folder)).figures
+        assert ours["ap"] == pytest.approx(run.result["test_ap"], abs=1e-3)
+        assert main(["evaluate", str(path), "--data", str(folder)]) == 0
+        assert "nan" not in capsys.readouterr().out
     if not decoded:
         with zipfile.ZipFile(path) as archive:
             assert b"kcnn" not in archive.read("config.json")  # it loads where kcnn is not
