@@ -189,7 +189,7 @@ def test_a_class_that_is_asked_for_costs_no_pass_of_its_own():
     @keras.saving.register_keras_serializable("tests")
     class Counting(L.Layer):
         def call(self, x):
-            passes.append(len(x))
+            passes.append(x.shape[0])
             return x
 
     image = keras.Input((6, 6, 1))

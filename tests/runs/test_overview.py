@@ -107,7 +107,8 @@ def test_augmented_files(table, tmp_path, monkeypatch):
     monkeypatch.undo()
     text, path = said(table, tmp_path / "augmented.png", augment="auto,rotation=15")
     assert "augmented: crop-flip,rotation=15" in text
-    assert Image.open(path).size[0] > 600
+    with Image.open(path) as sheet:
+        assert sheet.size[0] > 600
     with pytest.raises(InputError, match="give augment, too"):
         said(table, tmp_path / "sheet.png", image_size=(8, 8))
 

@@ -86,7 +86,8 @@ def test_each_image_draws_its_own_with_repeats(monkeypatch):
 
 def test_images_do_not_depend_on_those_beside_them():
     images, rng = pictures(3), np.random.default_rng(1)
-    numbers, signs = rng.integers(0, 14, (2, 7)), rng.choice([-1, 1], 7)
+    numbers = rng.integers(0, 14, (2, 7), np.int32)
+    signs = rng.choice(np.array([-1, 1], np.int32), 7)
     together = operate(tf.constant(images, tf.float32), *map(tf.constant, (numbers[0], signs)), 9.0)
     for i in range(7):
         alone = [tf.constant(v[i : i + 1]) for v in (numbers[0], signs)]
