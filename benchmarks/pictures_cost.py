@@ -23,7 +23,7 @@ import kcnn
 from benchmarks.harness.machine import idle, report
 
 #: Training images by network: of ResNet-20 not all, so that all rounds are done in minutes.
-_NETWORKS = {"lenet5": 9000, "resnet20": 600}
+_NETWORKS = {"lenet5": 9000, "resnet20": 500}
 _PLAIN, _END, _EVERY = "without", "at the end", "every epoch"
 _MODES = (_PLAIN, _END, _EVERY)
 _EPOCHS = 2
@@ -101,7 +101,7 @@ def _ratio(found: dict[str, list[dict[str, Any]]], mode: str) -> float:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="of trainings in turn")
+    parser.add_argument("--rounds", type=int, default=2, help="of trainings in turn")
     options = parser.parse_args()
     whole = kcnn.load_data("cifar10_subset")
     rows = []

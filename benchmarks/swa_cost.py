@@ -47,23 +47,23 @@ def overhead(rounds: int, data: kcnn.Data) -> list[dict[str, Any]]:
     }
     rows = []
     for name, options in _NETWORKS.items():
-        epoch = _epochs(name, options, data)
+        fit = _fit(name, options, data)
         taken: dict[str, list[float]] = {"": [], **{mode: [] for mode in modes}}
-        epoch([])
-        for callbacks in modes.values():
-            epoch(callbacks)
+        for callbacks in ([], *modes.values()):
+            seconds(fit, callbacks)
         busy = [idle()]
         for _ in range(rounds):
-            for mode, found in taken.items():
-                found.append(epoch(modes.get(mode, [])))
+            for mode in taken:
+                taken[mode] += seconds(fit, callbacks := modes.get(mode, []))
+                assert all(callback.snapshots == 0 for callback in callbacks)
         busy.append(idle(patience=0))
         for mode, callbacks in modes.items():
-            _, hooks = inside(epoch, callbacks[0])
+            _, (hooks,) = inside(fit, callbacks[0])
             rows.append(_overhead_row(name, mode, taken, hooks) | {"busy": busy})
     return rows
 
 
-def _epochs(name: str, options: dict[str, Any], data: kcnn.Data) -> Callable[[list], float]:
+def _fit(name: str, options: dict[str, Any], data: kcnn.Data) -> Callable[..., Any]:
     from kcnn.startup import keras
 
     keras.utils.set_random_seed(0)
@@ -73,17 +73,10 @@ def _epochs(name: str, options: dict[str, Any], data: kcnn.Data) -> Callable[[li
     model = kcnn.build(name, input_shape=shape, classes=10, preprocessing=scale, **options)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
 
-    fit = partial(
+    return partial(
         model.fit, images, labels, batch_size=_BATCH, epochs=_DONE + 1, initial_epoch=_DONE,
         verbose=0,
     )  # fmt: skip
-
-    def epoch(callbacks: list) -> float:
-        taken = seconds(fit, callbacks)
-        assert all(callback.snapshots == 0 for callback in callbacks)
-        return taken
-
-    return epoch
 
 
 def _overhead_row(

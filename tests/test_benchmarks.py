@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
 import kcnn  # noqa: E402
-from benchmarks import pictures_cost, scaling, soak, step, style, swa, swa_cost  # noqa: E402
+from benchmarks import health, pictures_cost, scaling, soak, step, style, swa, swa_cost  # noqa: E402
 from benchmarks.harness import contest, epochs, machine, pictures, rows  # noqa: E402
 
 #: Sleeps MS milliseconds a step; its loss falls by FALL a step.
@@ -263,21 +263,32 @@ def test_a_callbacks_own_hooks_are_timed_and_left():
 
     class Slow(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            time.sleep(0.05)
+            time.sleep(0.05 * epoch)
 
     def fit(callbacks):
-        for hook in ("on_epoch_begin", "on_epoch_end"):
-            time.sleep(0.1)
-            for callback in callbacks:
-                getattr(callback, hook)(0)
-        return 7.0
+        for epoch in range(2):
+            for hook in ("on_epoch_begin", "on_epoch_end"):
+                time.sleep(0.1)
+                for callback in callbacks:
+                    getattr(callback, hook)(epoch)
 
     slow = Slow()
-    whole, own = epochs.inside(fit, slow)
-    assert whole == 7.0
-    assert 0.05 <= own < 0.1
+    (first, second), (nothing, own) = epochs.inside(fit, slow)
+    assert nothing < 0.05 <= own < 0.1 <= first
+    assert second >= 0.15
     assert vars(slow).keys() == vars(Slow()).keys()
-    assert epochs.seconds(fit, [slow]) >= 0.15
+
+
+def test_what_health_costs_is_of_the_looks_behind_the_trace():
+    taken = [9.0, 7.0, 12.0, 7.0, 5.0, 4.0, 6.0, 4.0, 5.0, 4.0]
+    line = health.row(10, taken, [1.0, 0.0, 3.0, 0.0, 0.2, 0.0, 0.3, 0.0, 0.2, 0.0])
+    assert (line["s an epoch"], line["with it"], line["n"]) == ("4.00", "5.00", 3)
+    assert (line["its hooks, s"], line["of an epoch"], line["× (rounds)"]) == (
+        "0.200",
+        "5.00%",
+        "1.250",
+    )
+    assert (line["first two, s"], line["of 30 epochs"]) == ("1.00, 3.00", "8.00%")
 
 
 def test_a_style_transfer_says_when_it_was_there():

@@ -1,4 +1,4 @@
-"""What a callback costs a training: seconds of an epoch with it, and within its own hooks."""
+"""What a callback costs a training: seconds of its epochs with it, and within its own hooks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,43 +8,55 @@ from typing import Any
 _HOOKS = ("on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end")
 
 
-def seconds(fit: Callable[..., Any], callbacks: Sequence[Any] = ()) -> float:
-    """Of the epoch that `fit(callbacks=...)` trains, from its begin until all callbacks are done.
+def seconds(fit: Callable[..., Any], callbacks: Sequence[Any] = ()) -> list[float]:
+    """Of each epoch that `fit(callbacks=...)` trains, from its begin until all callbacks are done.
 
     Args:
-        fit: A model's, for one epoch.
+        fit: A model's.
         callbacks: What it is trained with; their work counts.
     """
     from kcnn.startup import keras
 
-    class Stopwatch(keras.callbacks.Callback):
-        """Stands before and behind the others, so that their work is between."""
+    begun, ended = list[float](), list[float]()
+
+    class First(keras.callbacks.Callback):
+        """Stands before the others, so that their work is behind it."""
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.begun = time.perf_counter()
+            begun.append(time.perf_counter())
+
+    class Last(keras.callbacks.Callback):
+        """Stands behind the others."""
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.ended = time.perf_counter()
+            ended.append(time.perf_counter())
 
-    first, last = Stopwatch(), Stopwatch()
-    fit(callbacks=[first, *callbacks, last])
-    return last.ended - first.begun
+    fit(callbacks=[First(), *callbacks, Last()])
+    return [end - begin for begin, end in zip(begun, ended, strict=True)]
 
 
-def inside(epoch: Callable[[list], float], callback: Any) -> tuple[float, float]:
-    """Seconds of an epoch with a callback, and of those the seconds in its own hooks.
+def inside(fit: Callable[..., Any], callback: Any) -> tuple[list[float], list[float]]:
+    """Seconds of each epoch with a callback, and of those the seconds in its own hooks.
 
     Args:
-        epoch: Trains one with callbacks, and gives its seconds.
+        fit: A model's.
         callback: Whose hooks are timed.
     """
-    spent = [0.0]
+    from kcnn.startup import keras
+
+    spent = list[float]()
+
+    class Page(keras.callbacks.Callback):
+        """Turns over when an epoch begins."""
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            spent.append(0.0)
 
     def timed(hook: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
             begun = time.perf_counter()
             hook(*args, **options)
-            spent[0] += time.perf_counter() - begun
+            spent[-1] += time.perf_counter() - begun
 
         return call
 
@@ -53,8 +65,7 @@ def inside(epoch: Callable[[list], float], callback: Any) -> tuple[float, float]
         if not hasattr(hook, "_is_default"):  # Keras marks those that do nothing, and skips them
             setattr(callback, name, timed(hook))
     try:
-        whole = epoch([callback])
+        return seconds(fit, [Page(), callback]), spent
     finally:
         for name in hooks:
             vars(callback).pop(name, None)
-    return whole, spent[0]

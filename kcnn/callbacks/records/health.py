@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kcnn.callbacks.averaging.mean import values
 from kcnn.errors import InputError
-from kcnn.interpret.health import drift, kernels, look, statistics, update_ratio
+from kcnn.interpret.health import Looking, drift, kernels, statistics, update_ratio
 from kcnn.startup import keras
 from kcnn.terminal import styled
 
@@ -88,6 +88,7 @@ class Health(keras.callbacks.Callback):
         self._statistics: Statistics = {}  # when this epoch began
         self._before: dict[int, Any] | None = None  # weights by id at the begin of a call
         self._begin = 0
+        self._look: Looking | None = None
         self._looking = False
 
     def get_state(self) -> dict[str, Any]:
@@ -105,6 +106,9 @@ class Health(keras.callbacks.Callback):
             name: (np.array(mean), np.array(variance))
             for name, (mean, variance) in state["statistics"].items()
         }
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._look = Looking(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._looking = epoch % self.every == 0
@@ -134,7 +138,10 @@ class Health(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if not self._looking:
             return
-        seen, now = look(self.model, self.images, self.targets), statistics(self.model)
+        assert self._look is not None, "on_train_begin was not called"
+        # By the number of the epoch, so that a resumed training sees the same bits.
+        seen = self._look(self.images, self.targets, traced=epoch > 0)
+        now = statistics(self.model)
         self.layers = {
             "update_ratio": self._ratios,
             "gradient_norm": seen.gradients,
