@@ -48,7 +48,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         self.numbers = keras.Variable(
             _numbers(peak, steps, warmup, swa), trainable=False, dtype="float32"
         )
-        self.reduced = keras.Variable(1.0, trainable=False, dtype="float32")
+        self.reduced = keras.Variable(1.0, trainable=False, dtype="float32", name="reduced")
 
     def set(self, peak: float, steps: int, warmup: int, swa: Sequence[float] | None = None) -> None:
         """Change its numbers, in traced steps, too."""
