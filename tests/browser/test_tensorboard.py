@@ -170,15 +170,21 @@ def numbers(text):
 
 
 def test_graphs(tab):
-    """The network is a node of the graph's drawing, and its input another."""
+    """The network is a node of the graph's drawing, and opened it shows its layers."""
     page = tab("graphs&run=lenet")
     page.wait_text("Main Graph")
 
-    def is_there(page):
-        names = " ".join(page.each("svg text", "e.textContent"))
-        return "lenet5" in names and "inputs" in names
+    def names(page):
+        return " ".join(page.each("svg text", "e.textContent"))
 
-    assert poll(page, is_there), page.each("text", "e.textContent")
+    def are_there(page, *wanted):
+        return all(name in names(page) for name in wanted)
+
+    assert poll(page, are_there, "lenet5", "inputs"), names(page)
+    assert "conv1" not in names(page)
+    twice = "e.dispatchEvent(new MouseEvent('dblclick', {bubbles: true, view: window}))"
+    page.each("g.nodeshape", f"e.parentNode.textContent.includes('lenet5') && {twice}")
+    assert poll(page, are_there, "conv1", "conv2"), names(page)
 
 
 def test_projector(tab, logs):
