@@ -71,7 +71,7 @@ def scores(
         raise InputError(
             f"The model's outputs are said to be {said}, but it ends with a {end} layer."
         )
-    shape = () if found is None else found.output.shape
+    shape: tuple[int | None, ...] = () if found is None else tuple(found.output.shape)
     if end is not None and classes is not None and len(shape) == 2 and shape[1] is not None:
         # The graph says it all: no image has to go through.
         return Scores(found, network, False, _asked(classes, len(images), shape[1]))

@@ -18,9 +18,11 @@ from kcnn.graph.folding import fold_batchnorm
 from kcnn.runs import looking, looking_errors, looking_inside
 from kcnn.runs.directory import Run
 from kcnn.runs.evaluation import folder_of, make_folder, write_bytes
-from kcnn.runs.inference import evaluated, image_paths
+from kcnn.runs.inference import evaluated
+from kcnn.runs.reading import image_paths
 from kcnn.startup import tf
 from kcnn.storage import files
+from kcnn.terminal import shows_bars
 
 
 def inspect_run(
@@ -78,7 +80,7 @@ def _made(
     todo: Sequence[tuple[str, Callable[[], Part | list[Part]]]], console: Console
 ) -> list[Part]:
     parts = list[Part]()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(console=console, transient=True, disable=not shows_bars(console)) as bar:
         task = bar.add_task("", total=len(todo))
         for title, make in todo:
             bar.update(task, description=title)

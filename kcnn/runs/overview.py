@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from kcnn import terminal
-from kcnn.data import Data, Split, load_data, preflight
+from kcnn.data import Data, load_data, preflight
 from kcnn.data.sets.arrays import ends
-from kcnn.data.sets.decoding import decode
+from kcnn.data.sets.duplicates import duplicates
 from kcnn.data.sets.forms import PARTS
 from kcnn.data.sets.upright import upright_sizes
-from kcnn.draw.pictures import as_bytes
 from kcnn.draw.strips import Strip, strips
 from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs.copies import sheet_of_copies, table_of_copies, tile
+from kcnn.runs.evaluation import write_bytes
+from kcnn.runs.examples import augmented_sheet
 from kcnn.storage.files import replace
 from kcnn.terminal import printable, shape_text, styled
 
@@ -68,58 +73,83 @@ def overview(data: Data) -> Overview:
 
 
 def show_data(
-    name: str, *, columns: str | None, skip_bad: bool, output: Path | None, console: Console
-) -> Path:
-    """Check data, say what is known of them, and write a contact sheet of training pictures.
+    name: str,
+    *,
+    columns: str | None,
+    skip_bad: bool,
+    near: bool = True,
+    output: Path | None,
+    console: Console,
+    augment: Any = None,
+    image_size: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Check data, say what is known of them, and write sheets of training pictures and of copies.
+
+    With an augmentation, the sheet is sixteen of them as they are, and as a training sees them.
 
     Args:
         name: As `kcnn.load_data` takes it.
         columns: Of a table.
         skip_bad: Go on without files that cannot be used.
-        output: The PNG; None is `NAME-data.png` in the working directory.
+        near: Look for near copies, too, which reads all pictures.
+        output: The PNG; None is `NAME-data.png`, or `NAME-augmented.png`, in the working directory.
         console: Where it is said.
+        augment: As a recipe takes it.
+        image_size: (H, W) that a network would see of files; None goes by the pictures.
+        seed: Of the augmentation.
 
     Returns:
-        The path of the PNG.
+        The paths of the PNG, and of the one with copies where there are such, NAME-copies.png.
 
     Raises:
-        InputError: Data that cannot be read; files that cannot be used.
+        InputError: Data that cannot be read; files that cannot be used; an augmentation that is
+            none, or not for these data.
     """
+    recipe = None if augment is None else Recipe(augment=augment, seed=seed)
+    if recipe is None and image_size is not None:
+        raise InputError(f"image_size={image_size} is of augmented pictures: give augment, too.")
     data = load_data(name, columns=columns)
-    path = output or Path(f"{data.name}-data.png")
+    path = output or Path(f"{data.name}-{'data' if recipe is None else 'augmented'}.png")
     if path.suffix.lower() != ".png":
         raise InputError(f"A PNG is written: --output NAME.png; received {str(path)!r}.")
     total = sum(len(getattr(data, part)) for part in PARTS) * data.is_files
     with terminal.files_bar(console, "checking", total) as progress:
         data = preflight(data, skip_bad=skip_bad, progress=progress)
     _print(console, overview(data))
-    drawn = contact_sheet(data)
-    replace(path, lambda file: file.write(drawn))
-    return path
+    if recipe is not None:
+        drawn, said = augmented_sheet(data, recipe, image_size)
+        console.print(styled(printable(f"augmented: {said}")), soft_wrap=True)
+        replace(path, partial(write_bytes, drawn))
+        return [path]
+    total = sum(len(getattr(data, part)) for part in PARTS)
+    with terminal.files_bar(console, "comparing", total * near, "pictures") as progress:
+        found = duplicates(data, near=near, progress=progress)
+    console.print()
+    console.print(table_of_copies(found.counts()) or "No picture is there twice.")
+    sheets = {path: contact_sheet(data)}
+    if copies := sheet_of_copies(data, found):
+        sheets[path.with_name(f"{path.stem.removesuffix('-data')}-copies.png")] = copies
+    for place, drawn in sheets.items():
+        replace(place, partial(write_bytes, drawn))
+    return list(sheets)
 
 
 def contact_sheet(data: Data) -> bytes:
     """A PNG of the first training pictures of each class; of many classes, the largest."""
     train = data.train
     if train.annotations is not None:
-        tiles = [_tile(train, index) for index in range(min(len(train), 4 * _COLUMNS))]
+        tiles = [tile(train, index) for index in range(min(len(train), 4 * _COLUMNS))]
         return strips([Strip(f"{data.name}: {len(train):,} training pictures", tiles)])
     counts = np.bincount(train.labels, minlength=data.classes)
     largest = np.sort(np.argsort(-counts, kind="stable")[:_CLASSES])
-    shown = []
+    found = []
     for label in largest[counts[largest] > 0].tolist():
         members = np.flatnonzero(train.labels == label)[:_COLUMNS]
-        tiles = [_tile(train, index) for index in members.tolist()]
+        tiles = [tile(train, index) for index in members.tolist()]
         title = f"{data.class_names[label]}, {counts[label]:,} training pictures"
-        shown.append(Strip(title, tiles))
-    return strips(shown, columns=_COLUMNS)
-
-
-def _tile(split: Split, index: int) -> np.ndarray:
-    """(H, W, 3) uint8, what is shown of an image of any range and channels."""
-    image = split.array[index] if split.files is None else decode(split.files[index])
-    image = as_bytes(image)
-    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+        found.append(Strip(title, tiles))
+    return strips(found, columns=_COLUMNS)
 
 
 def _print(console: Console, found: Overview) -> None:

@@ -42,6 +42,7 @@ class _Data(BaseModel):
     image_shape: _Shape
     class_names: list[Text]
     pixels: _Pixels | None = None  # runs of before have none
+    duplicates: dict[str, Any] | None = None  # so have those
 
 
 class Recorded(BaseModel):
@@ -52,6 +53,7 @@ class Recorded(BaseModel):
     outputs: str | None = None
     data: _Data
     data_path: Text | None = None  # runs of before have none
+    paths: dict[str, Text] = {}  # nor these
     versions: dict[str, str]
     device: str
 

@@ -40,6 +40,16 @@ from kcnn.tasks.problem import Problem
 
 #: Columns of an output beside the classes' logits (`kcnn.models.fcos`).
 _COLUMNS = 8
+#: What outputs are, in files of other runtimes.
+_BOXES = (
+    "boxes (N, 100, 6): x_min, y_min, x_max, y_max in pixels of the picture that goes in, "
+    "confidence, class; the most certain first; rows of zeros fill up"
+)
+_RAW = (
+    "not decoded (N, places, 8 + classes): x_min, y_min, x_max, y_max, centerness as a logit, x, "
+    "y, stride, a logit of each class. kcnn predict FILE decodes them; files of the other formats "
+    "give boxes"
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class BoxEvaluation:
 class BoxPrediction:
     """What a run sees in one picture."""
 
-    path: Path
+    path: Path | None  #: None for an array
     size: tuple[int, int]  #: (H, W) of the file, upright
     boxes: np.ndarray  #: (D, 4) float32 [x_min, y_min, x_max, y_max] in the file's own pixels
     confidences: np.ndarray  #: (D,) in 0..1, the highest first
@@ -222,7 +232,7 @@ class Detection:
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[BoxPrediction]:
@@ -239,12 +249,14 @@ class Detection:
             for path, view, found in zip(paths, views, given, strict=True)
         ]  # fmt: skip
 
-    def leaving(self, network: keras.Model, form: str) -> tuple[keras.Model, Any]:
-        """The network with its decoding inside, and how boxes are compared.
+    def leaving(self, network: keras.Model, form: str) -> tuple[keras.Model, Any, str]:
+        """The network with its decoding inside, how boxes are compared, and what outputs are.
 
         A `.keras` file stays as it is: it loads without kcnn, whose layer decodes.
         """
-        return (network, None) if form == "keras" else (with_decoding(network), compare)
+        if form == "keras":
+            return network, None, _RAW
+        return with_decoding(network), compare, _BOXES
 
     def pictures(
         self, model: keras.Model, problem: Problem, part: str, evaluation: BoxEvaluation

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.sets.arrays import looks_channels_first
+from kcnn.data.sets.forms import as_tuple, features
 from kcnn.errors import InputError
 from kcnn.startup import keras, tf
 
 #: What is said where axes were guessed.
 _TURNED = ", its images turned from (B, C, H, W)"
+
+_SHOWN = 10  # keys that a remark lists
 
 #: What gives the batches of an epoch.
 Epoch = Callable[[], Iterable[Any]]
@@ -35,7 +38,7 @@ def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
         InputError: A loader without a length, or whose batches are not two arrays.
     """
     if isinstance(given, tf.data.Dataset):
-        return given, "tf.data.Dataset"
+        return _of_mappings(given)
     if isinstance(given, keras.utils.PyDataset):
         return _stream(lambda: _of_keras(given), given.num_batches, part), "PyDataset"
     torch = sys.modules.get("torch")  # who has a loader has imported it
@@ -48,6 +51,20 @@ def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
     return None
 
 
+def _of_mappings(given: tf.data.Dataset) -> tuple[tf.data.Dataset, str]:
+    """A stream of tuples, of one of mappings such as {"image": ..., "label": ...} as well."""
+    keys = features(given.element_spec)
+    if keys is None:
+        return given, "tf.data.Dataset"
+    stream = given.map(as_tuple)
+    if names := getattr(given, "class_names", None):
+        stream.class_names = names
+    unread = [str(key) for key in given.element_spec if key not in keys.values()]
+    remark = f", of {', '.join(keys.values())}"
+    remark += f" (not read: {', '.join(unread[:_SHOWN])})" if unread else ""
+    return stream, f"tf.data.Dataset{remark}"
+
+
 def _of_keras(given: keras.utils.PyDataset) -> Iterator[Any]:
     for index in range(given.num_batches):
         yield given[index]
@@ -55,6 +72,7 @@ def _of_keras(given: keras.utils.PyDataset) -> Iterator[Any]:
 
 
 def _of_torch(batch: Any) -> Any:
+    batch = as_tuple(batch)
     if not isinstance(batch, (tuple, list)):
         return batch
     arrays = [value.numpy() if hasattr(value, "numpy") else value for value in batch]
@@ -83,6 +101,7 @@ def _stream(epoch: Epoch, count: int | None, part: str) -> tf.data.Dataset:
 
 
 def _arrays(batch: Any, part: str) -> tuple[np.ndarray, ...]:
+    batch = as_tuple(batch)
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise InputError(

@@ -52,6 +52,10 @@ class Problem(Protocol):
         """Of all the data."""
 
     @property
+    def duplicates(self) -> Mapping[str, Any] | None:
+        """How many images are there twice (`kcnn.data.sets.duplicates`); None: not known."""
+
+    @property
     def source(self) -> str | None:
         """What `load_data` takes to give it again; None for data of the caller's own."""
 
@@ -139,6 +143,10 @@ class DataProblem:
         return self.data.fingerprint
 
     @property
+    def duplicates(self) -> Mapping[str, Any] | None:
+        return self.data.duplicates
+
+    @property
     def is_files(self) -> bool:
         return self.data.is_files
 
@@ -166,4 +174,5 @@ def description(problem: Problem) -> dict[str, Any]:
         "image_shape": problem.image_shape,
         "class_names": problem.class_names,
         "pixels": problem.pixels,
+        "duplicates": problem.duplicates,
     }

@@ -76,7 +76,7 @@ class PixelEvaluation:
 class MaskPrediction:
     """What a run says of one picture."""
 
-    path: Path
+    path: Path | None  #: None for an array
     mask: np.ndarray  #: (H, W) uint8 class numbers, of the file's own size
     class_names: tuple[str, ...]
 
@@ -98,6 +98,7 @@ class MaskWriter:
 
     def add(self, prediction: MaskPrediction) -> Path:
         """Write the two files of a picture; the overlay's path."""
+        assert prediction.path is not None, "files are written of files"
         name = self.names.of(prediction.path, "", "-overlay")
         self.directory.mkdir(parents=True, exist_ok=True)
         draw.write_mask(self.directory / f"{name}.png", prediction.mask, self.colours)
@@ -284,7 +285,7 @@ class Segmentation:
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[MaskPrediction]:
@@ -320,7 +321,7 @@ class Segmentation:
         for prediction in predictions:
             ranked = [(n, s) for n, s in prediction.shares.items() if s > 0][: max(top, 1)]
             named = [f"{name} {share:.1%}" for name, share in ranked]
-            rows.append([str(prediction.path), *named, *[""] * (max(top, 1) - len(named))])
+            rows.append([str(prediction.path or ""), *named, *[""] * (max(top, 1) - len(named))])
         return show.columns(rows)
 
 

@@ -74,6 +74,7 @@ class StreamProblem:
     kind: str = "tf.data.Dataset"  #: what the user handed over
 
     source = None
+    duplicates = None
     is_files = False
 
     @property
@@ -321,6 +322,11 @@ def _refuse_options(recipe: Recipe) -> None:
                 f"{option} is not applied to a tf.data.Dataset, which is batched already "
                 f"(received {option}={getattr(recipe, option)}). Do it in the dataset."
             )
+    if recipe.deduplicate != "no":
+        raise InputError(
+            f"deduplicate={recipe.deduplicate!r} compares arrays and files; the pictures of a "
+            f"stream are not known one by one. Leave them out before they are batched."
+        )
     if recipe.balanced:
         raise InputError(
             "balanced draws images from arrays and files; a stream has its own order. Draw in it, "

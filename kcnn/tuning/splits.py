@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcnn.data import Data, from_arrays, load_data, preflight
+from kcnn.data.sets.duplicates import without_duplicates
 from kcnn.data.sets.forms import parts_of
 from kcnn.data.sets.tables import from_frame, is_frame
 from kcnn.recipes.recipe import Recipe
@@ -17,6 +18,18 @@ from kcnn.tasks.task import Task
 
 
 def whole(data: Any, base: Recipe, task: Task) -> Any:
+    """All splits, without the pictures that are there twice where the recipe wants that.
+
+    Raises:
+        InputError: Data that cannot be trained on.
+    """
+    found = _whole(data, base, task)
+    if base.deduplicate == "no" or not isinstance(found, Data):
+        return found
+    return without_duplicates(preflight(found, skip_bad=base.skip_bad), base.deduplicate)
+
+
+def _whole(data: Any, base: Recipe, task: Task) -> Any:
     """All splits: of `base.data`, or of the user's own `data` in its place.
 
     Arrays are divided here, by the seed of the search, so that all trials choose on the same

@@ -111,7 +111,7 @@ def test_a_preview_that_cannot_be_written_ends_nothing(pictures, small, outcome,
     ("arguments", "message"),
     [
         (["none.png", "sea.jpg"], "none.png"),
-        (["cat.png", "text.png"], "text.png: is not a JPEG, PNG, BMP, GIF or WebP image"),
+        (["cat.png", "text.png"], "text.png: is not a JPEG, PNG, BMP, GIF, WebP, TIFF"),
         (["cat.png", "sea.jpg", "--size", "0"], "size is the longer side in pixels"),
         (["cat.png", "sea.jpg", "--size", "8"], "need 16 a side"),
         (["cat.png", "sea.jpg", "--weight", "-1"], "style_weight is a number from 0 up"),

@@ -334,6 +334,10 @@ class TestNothingIsIgnored:
         with pytest.raises(InputError, match=r"scale=2 is of random windows.*'none'"):
             self.train(folder, tmp_path, scale=2.0, augment="none")
 
+    def test_what_moves_pixels_alone(self, folder, tmp_path):
+        with pytest.raises(InputError, match=r"rotation=15 and randaugment=2:9 would move the pix"):
+            self.train(folder, tmp_path, augment="auto,rotation=15,randaugment,erasing=0.5")
+
     def test_a_whole_share_of_dice_is_of_segmentation(self, tmp_path):
         with pytest.raises(InputError, match=r"dice=1.0 is of segmentation"):
             kcnn.train(kcnn.Recipe(dice=1.0, logs=str(tmp_path)), verbose=False)

@@ -69,6 +69,33 @@ def test_names_of_a_directory_are_kept(tmp_path):
         str(tmp_path), image_size=(SIZE, SIZE), batch_size=4, verbose=False
     )
     assert problem(train).class_names == ("ape", "bee", "cat")
+    both = keras.utils.image_dataset_from_directory(
+        str(tmp_path), image_size=(SIZE, SIZE), batch_size=4, label_mode="categorical",
+        subset="both", validation_split=0.5, seed=1, verbose=False,
+    )  # fmt: skip
+    found = find("classification").problem(both, kcnn.Recipe(), None)
+    assert found.class_names == ("ape", "bee", "cat")
+    assert found.sizes == {"train": 6, "validation": 6, "test": 0}
+
+
+def test_streams_of_mappings_are_read_by_name():
+    """What `tfds.load(...).batch(8)` gives; other features are named and not read."""
+    elements = {"id": LABELS, "image": images(), "label": LABELS}
+    given = tf.data.Dataset.from_tensor_slices(elements).batch(8)
+    given.class_names = ["ape", "bee", "cat", "dog"]
+    found = problem(given)
+    assert found.class_names == ("ape", "bee", "cat", "dog")
+    assert "of image, label (not read: id)" in found.provenance
+    pictures, labels = next(iter(found.streams["train"]))
+    np.testing.assert_array_equal(pictures, images()[:8])
+    np.testing.assert_array_equal(labels, LABELS[:8])
+
+
+def test_copies_in_a_stream_are_not_known():
+    assert problem(stream()).duplicates is None
+    data = {"train": stream(), "validation": stream()}
+    with pytest.raises(kcnn.InputError, match="deduplicate='exact' compares arrays and files"):
+        find("classification").problem(data, kcnn.Recipe(deduplicate="exact"), None)
 
 
 def dictionaries():

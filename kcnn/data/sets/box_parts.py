@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kcnn.data.sets.box_geometry import counted
-from kcnn.data.sets.decoding import SUFFIXES
+from kcnn.data.sets.filetypes import SUFFIXES
 from kcnn.errors import InputError
 from kcnn.storage.files import open_regular
 from kcnn.terminal import printable

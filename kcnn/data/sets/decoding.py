@@ -7,7 +7,7 @@
 | 16 bits per channel                        | the high byte (value >> 8); nothing is clipped     |
 | 1 bit                                      | 0 and 255                                          |
 | CMYK, palette                              | RGB, by Pillow                                     |
-| GIF or WebP with several frames            | the first frame                                    |
+| several frames or pages                    | the first                                          |
 | `channels=1`                               | luminance, 0.299 R + 0.587 G + 0.114 B (ITU-R 601) |
 """
 
@@ -20,18 +20,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from kcnn.data.sets import filetypes
 from kcnn.errors import InputError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # Pillow warns of decompression bombs from 89,478,485 pixels on; beyond it, kcnn refuses.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 #: Of one image while it is decoded and converted; threads decode several.
 MAX_BYTES = 768 * 2**20
 
-# How files of these formats begin: one that does, and is not identified, is broken.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"BM", b"GIF8", b"RIFF")
 BROKEN = "is truncated or damaged"
+_NO_COLOURS = ("F", "LAB", "HSV")  # Pillow's modes: floats of any range, and what it cannot convert
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels are declared: scale the image down first"
 
 
@@ -43,12 +41,12 @@ def open_image(source: Path | io.BytesIO) -> Image.Image:
     """The header of an image file, its format and size checked; pixels are not decoded.
 
     Raises:
-        BadImage: empty, unreadable, no image of `FORMATS`, or larger than `MAX_PIXELS`.
+        BadImage: empty, unreadable, of no format that is read, or larger than `MAX_PIXELS`.
     """
     if isinstance(source, Path) and not is_regular(source):
         raise BadImage("is no regular file, but a folder, pipe, socket or device")
     try:
-        image = Image.open(source, formats=FORMATS)
+        image = _opened(source)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BadImage(_TOO_LARGE) from error
     except Image.UnidentifiedImageError as error:
@@ -67,7 +65,33 @@ def open_image(source: Path | io.BytesIO) -> Image.Image:
             f"decoding it takes {size / 2**20:,.0f} MiB, and {MAX_BYTES / 2**20:,.0f} are allowed: "
             f"scale the image down first"
         )
+    if image.mode in _NO_COLOURS or (image.mode == "I" and image.format == "TIFF"):
+        image.close()
+        raise BadImage(
+            f"holds {image.mode}, no bytes of grey or colours (floats, 32 bits or Lab): convert it "
+            f"to 8 or 16 bits first"
+        )
     return image
+
+
+def has_several(image: Image.Image) -> bool:
+    """Whether an opened file holds several frames or pages, of which the first is used."""
+    if image.format == "MPO":  # a photograph with a second one, for depth or as a preview
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame is not looked at
+        return False
+
+
+def _opened(source: Path | io.BytesIO) -> Image.Image:
+    try:
+        return Image.open(source, formats=filetypes.formats())
+    except Exception:  # AVIF's decoder, too, tries HEIC that is called `mif1`
+        more = filetypes.formats(_head(source))
+        if more == filetypes.formats():
+            raise
+    return Image.open(source, formats=more)
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
@@ -117,7 +141,7 @@ def load_pixels(image: Image.Image) -> None:
 
 
 def decode(source: str | os.PathLike | bytes, channels: int = 3) -> np.ndarray:
-    """Read one JPEG, PNG, BMP, GIF or WebP file, as the table above says.
+    """Read one image file, as the table above says.
 
     Args:
         source: a path, or the bytes of a file.
@@ -146,7 +170,7 @@ def read(source: str | os.PathLike | bytes, channels: int = 3) -> Image.Image:
     except BadImage as error:
         raise InputError(
             f"{f'{len(source)} bytes' if isinstance(source, bytes) else opened}: {error}. "
-            "Images are JPEG, PNG, BMP, GIF or WebP files."
+            f"Images are {filetypes.NAMED} files."
         ) from error
 
 
@@ -161,6 +185,21 @@ def decode_within(source: str | os.PathLike | bytes, side: int, channels: int = 
     image = read(source, channels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return np.atleast_3d(np.asarray(image))
+
+
+def glimpse(path: Path, side: int) -> Image.Image:
+    """As `read`, but a JPEG only as large as it has to be for `side` pixels either way.
+
+    Raises:
+        InputError: As `decode`.
+    """
+    try:
+        with open_image(path) as image:
+            image.draft("RGB", (side, side))
+            load_pixels(image)
+            return _as_mode(image, "RGB")
+    except BadImage as error:
+        raise InputError(f"{path}: {error}.") from error
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -225,11 +264,17 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _unidentified(source: Path | io.BytesIO) -> str:
+def _head(source: Path | io.BytesIO) -> bytes:
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source.getvalue()) as file:
-        head = file.read(16)
+        return file.read(filetypes.HEAD)
+
+
+def _unidentified(source: Path | io.BytesIO) -> str:
+    head = _head(source)
     if not head:
         return "is empty"
-    if head.startswith(_SIGNATURES):
+    if filetypes.needs_plug_in(head):
+        return "is HEIC, which Pillow reads with a plug-in: pip install pillow-heif"
+    if filetypes.begins_as_image(head):
         return f"{BROKEN}: its header ends too early"
-    return "is not a JPEG, PNG, BMP, GIF or WebP image"
+    return f"is not a {filetypes.NAMED} image"

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from kcnn.data.sets.classes import by_number
-from kcnn.data.sets.decoding import SUFFIXES
+from kcnn.data.sets.filetypes import SUFFIXES
 from kcnn.data.sets.images import ImageFiles, files_fingerprint
 from kcnn.data.sets.seen import Seen
 from kcnn.data.sets.splits import Data, Split, divided

@@ -15,6 +15,12 @@ _ALIASES = {
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
+#: Names of what an element of a split is, where it is a mapping: tfds', and other libraries'.
+_FEATURES = {
+    "images": ("image", "images", "x", "pixels", "img"),
+    "labels": ("label", "labels", "y"),
+    "weights": ("weight", "weights", "sample_weight"),
+}
 _IMAGES, _LABELS = ("x_{}", "X_{}", "{}_images"), ("y_{}", "{}_labels")
 
 
@@ -31,12 +37,15 @@ def is_labelled(value: Any) -> bool:
 def parts_of(data: Any) -> dict[str, Any] | None:
     """Parts by name, of a pair (images, labels), a tuple of such pairs, or a mapping; else None.
 
-    A pair may have weights of the images behind it. A tuple of two pairs is what `keras.datasets`
-    give: train and test; of three, train, validation and test.
+    A pair may have weights of the images behind it, or be a mapping of "image" and "label". A tuple
+    of two pairs is what `keras.datasets` give: train and test; of three, train, validation and
+    test. Of two streams it is what `image_dataset_from_directory` gives: train and validation.
 
     Raises:
         InputError: A mapping whose keys name a part twice, or no part.
     """
+    if features(data):
+        return {"train": as_tuple(data)}
     if isinstance(data, Mapping):
         found = {_part(key): value for key, value in data.items()}
         if None in found or len(found) < len(data) or "train" not in found:
@@ -44,10 +53,43 @@ def parts_of(data: Any) -> dict[str, Any] | None:
                 f"A mapping of data has the keys 'train', 'validation' and 'test', at least the "
                 f"first; received {', '.join(map(repr, data))}."
             )
-        return {str(part): value for part, value in found.items()}
+        return {str(part): as_tuple(value) for part, value in found.items()}
+    if is_pair(data) and all(hasattr(part, "element_spec") for part in data):
+        return {"train": data[0], "validation": data[1]}
+    if isinstance(data, tuple | list) and len(data) in (2, 3) and all(map(features, data)):
+        data = tuple(map(as_tuple, data))
     if isinstance(data, tuple | list) and len(data) in (2, 3) and all(map(_is_split, data)):
         return dict(zip(PARTS if len(data) == 3 else ("train", "test"), data, strict=True))
     return {"train": data} if is_labelled(data) else None
+
+
+def features(value: Any) -> dict[str, str] | None:
+    """Of a mapping that has images and labels, the keys of these, and of weights; else None.
+
+    Raises:
+        InputError: Several keys could be one of them.
+    """
+    if not isinstance(value, Mapping):
+        return None
+    found = {what: [n for n in names if n in value] for what, names in _FEATURES.items()}
+    if not (found["images"] and found["labels"]):
+        return None
+    for what, names in found.items():
+        if len(names) > 1:
+            raise InputError(
+                f"A mapping has {' and '.join(map(repr, names))}: only one of them can be the "
+                f"{what}. Leave the others out."
+            )
+    return {what: names[0] for what, names in found.items() if names}
+
+
+def as_tuple(value: Any) -> Any:
+    """(images, labels), with weights behind them where there are such, of a mapping of these.
+
+    Whatever is none passes as it is; other keys are not read.
+    """
+    keys = features(value)
+    return value if keys is None else tuple(value[key] for key in keys.values())
 
 
 def keys_of(names: Collection[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:

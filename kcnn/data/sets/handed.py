@@ -48,7 +48,7 @@ def handed_over(given: Any, class_names: Sequence[str], columns: str | None = No
         files, labels, part = tables.table_to_evaluate(given, columns)
         return _data(files, np.array(labels), class_names, "frame", part)
     only_test = isinstance(given, Mapping) and set(given) == {"test"}
-    parts = {"train": given["test"]} if only_test else parts_of(given)
+    parts = parts_of({"train": given["test"]} if only_test else given)
     pair = None if parts is None else parts.get("test", parts["train"])
     if parts is None or not is_pair(pair):
         received = type(given if parts is None else pair).__name__

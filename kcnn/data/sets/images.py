@@ -62,6 +62,14 @@ class ImageFiles:
         _, found = self._seen.look(self._names, progress)
         return [(self[index], reason) for index, reason in found.items()]
 
+    def several(self) -> int:
+        """How many hold several frames or pages, of which the first is used; past `faults`."""
+        return self._seen.several(self._names)
+
+    def digests(self) -> np.ndarray:
+        """(N, 32) uint8, SHA-256 of what each file holds."""
+        return self._seen.look(self._names)[0]
+
     def state(self) -> bytes:
         """SHA-256 of names and of what the files hold, in order; see `Seen` for what is read."""
         digests, _ = self._seen.look(self._names)

@@ -45,6 +45,10 @@ def _files_checked(data: Data, skip_bad: bool, progress: Callable[[int], None] |
     for part in files:
         bad += part.faults(_from(done, progress))
         done += len(part)
+    if count := sum(part.several() for part in files):
+        remark = f"of {count:,} files with several frames or pages the first"
+        if remark not in data.provenance:  # it is checked again
+            data = replace(data, provenance=f"{data.provenance}; {remark}")
     if not bad:
         return data
     if not skip_bad:

@@ -23,7 +23,14 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from kcnn.data.sets.decoding import BROKEN, BadImage, is_regular, load_pixels, open_image
+from kcnn.data.sets.decoding import (
+    BROKEN,
+    BadImage,
+    has_several,
+    is_regular,
+    load_pixels,
+    open_image,
+)
 from kcnn.errors import InputError
 from kcnn.storage import archive
 
@@ -38,7 +45,7 @@ _MANY = 1000
 #: within the same tick of the file system's clock.
 _TICK = 0.1
 #: Under which what was seen holds: other versions may judge files otherwise.
-_RULES = f"2, Pillow {PIL.__version__}"
+_RULES = f"3, Pillow {PIL.__version__}"
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -56,6 +63,7 @@ class Seen:
         self._stamps = np.empty((0, 3), np.int64)  # size, time of change, of the inode's change
         self._digests = np.empty((0, _DIGEST), np.uint8)
         self._faults: dict[bytes, str] = {}
+        self._several = set[bytes]()  # files of several frames or pages
         self._recalled = False
 
     def look(
@@ -88,7 +96,8 @@ class Seen:
             progress(done)
         with _strict():
             for index in new:
-                digest, reason = _looked_at(self._inside + names[index])
+                digest, reason, several = _looked_at(self._inside + names[index])
+                (self._several.add if several else self._several.discard)(bytes(names[index]))
                 digests[index] = np.frombuffer(digest, np.uint8)
                 if reason is not None:
                     faults[int(index)] = reason
@@ -103,6 +112,10 @@ class Seen:
             if len(names) >= _MANY:
                 self._write()
         return digests, dict(sorted(faults.items()))
+
+    def several(self, names: np.ndarray) -> int:
+        """How many of the files hold several frames or pages, as they were last looked at."""
+        return sum(name in self._several for name in names.tolist()) if self._several else 0
 
     def _stamped(self, names: np.ndarray) -> np.ndarray:
         """(N, 3); -1 for what is not there."""
@@ -147,6 +160,9 @@ class Seen:
                 new = ~np.isin(names.astype("S"), self._names)  # what was seen since is newer
                 self._keep(names.astype("S")[new], stamps[new], digests[new])
                 self._faults = faults | self._faults
+                self._several |= set(held["several"].astype("S").tolist()) & set(
+                    names.astype("S")[new].tolist()
+                )
                 return
 
     def _write(self) -> None:
@@ -156,6 +172,7 @@ class Seen:
             "names": self._names,
             "stamps": self._stamps,
             "digests": self._digests,
+            "several": np.array(sorted(self._several), "S"),
             "faults": {os.fsdecode(n): reason for n, reason in self._faults.items()},
         }
         for place in self._places():
@@ -188,30 +205,32 @@ def _stamp(path: bytes) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _looked_at(name: bytes) -> tuple[bytes, str | None]:
-    """SHA-256 of a file, and why it cannot be used, without decoding it if it can.
+def _looked_at(name: bytes) -> tuple[bytes, str | None, bool]:
+    """SHA-256 of a file, why it cannot be used, and whether it holds several pictures.
+
+    It is not decoded where that can be found out without.
 
     The header gives format and size. That a file is complete is seen cheaply by how its format
     ends (PNG: by its checksums); a file without that sign is decoded to find out.
     """
     path = Path(os.fsdecode(name))
-    digest = bytes(_DIGEST)
+    digest, several = bytes(_DIGEST), False
     if not is_regular(path):
-        return digest, "is no regular file, but a folder, pipe, socket or device"
+        return digest, "is no regular file, but a folder, pipe, socket or device", False
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         with open_image(path) as image:
-            kind = image.format
+            kind, several = image.format, has_several(image)
             if kind == "PNG":
                 _verify(image)  # checksums of all chunks, up to the end marker
             elif not _looks_complete(path, kind):
                 load_pixels(image)
     except OSError as error:
-        return digest, f"cannot be read: {error.strerror}"
+        return digest, f"cannot be read: {error.strerror}", False
     except BadImage as error:
-        return digest, str(error)
-    return digest, None
+        return digest, str(error), False
+    return digest, None, several
 
 
 def _verify(image: Image.Image) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,6 +102,8 @@ class Data:
     #: which reads them when it is first asked for. A function that gives it is taken, too.
     fingerprint: _Fingerprint = _Fingerprint()
     task: str = "classification"  #: what they are data of
+    #: How many pictures are there twice, and what became of them (`kcnn.data.sets.duplicates`).
+    duplicates: Mapping[str, Any] | None = None
 
     @property
     def classes(self) -> int:

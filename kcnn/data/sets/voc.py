@@ -37,7 +37,7 @@ from kcnn.data.sets.box_parts import (
     shown,
 )
 from kcnn.data.sets.classes import by_number
-from kcnn.data.sets.decoding import SUFFIXES
+from kcnn.data.sets.filetypes import SUFFIXES
 from kcnn.errors import InputError
 
 _LARGEST, _LARGEST_LIST = 8 * 2**20, 64 * 2**20

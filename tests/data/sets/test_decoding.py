@@ -186,7 +186,7 @@ def test_bad_sources_are_refused_with_their_path(tmp_path):
     path.write_text("hello")
     with pytest.raises(InputError, match="is not a JPEG"):
         decode(path)
-    path.write_bytes(encoded(Image.fromarray(RAMP), "TIFF"))
+    path.write_bytes(encoded(Image.fromarray(RAMP), "EPS"))
     with pytest.raises(InputError, match="is not a JPEG"):
         decode(path)
     path.write_bytes(encoded(Image.fromarray(RAMP), "JPEG")[:-40])

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from oracles.images import write_image
+from PIL import Image
 
 from kcnn.data import load_data, preflight
 from kcnn.data.sets import seen as seeing
@@ -167,6 +168,19 @@ class TestNextProcess:
         assert len(opened) == 2
         expected = hashlib.sha256((root / NAMES[0]).read_bytes()).digest()
         assert digests[0].tobytes() == expected
+
+    @pytest.mark.usefixtures("opened")
+    def test_which_have_several_frames_is_kept(self, root):
+        red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+        red.save(root / NAMES[3], save_all=True, append_images=[blue])
+        for _ in range(2):
+            seen = Seen(root)
+            seen.look(names())
+            assert (seen.several(names()), seen.several(names(NAMES[:3]))) == (1, 0)
+        write_image(root / NAMES[3], (9, 9, 9), size=(20, 10))
+        seen = Seen(root)
+        seen.look(names())
+        assert seen.several(names()) == 0
 
     def test_faults_are_kept(self, root, opened):
         (root / NAMES[2]).write_bytes(b"no image")
