@@ -1,24 +1,28 @@
 """Every network in every format, run where kcnn is not: python -m benchmarks.export [NETWORK...]
 
-Each network as it is registered, with random weights and statistics of BatchNorm that are not
-trivial, is written by `kcnn.export`; a process that cannot import kcnn loads the file by its own
-runtime and runs 39 made-up images in batches of 1, 5 and 33. The differences are relative to the
-largest output of Keras. Latencies are the medians of rounds in which the runtimes take turns, two
-threads each; `keras` is the model in a traced function of TensorFlow. Needs the extra `export`;
-about an hour on two cores for all networks, whose rows are written one by one to
-`results/export.json`.
+Each network as it is registered, but for its softmax, which would hide much, with random weights
+and BatchNorm that is not trivial, is written by `kcnn.export`; a process that cannot import kcnn
+loads the file by its own runtime and runs 39 made-up images in batches of 1, 5 and 33.
+`fcos` leaves without its decoding.
+The differences are relative to the largest output of Keras. `--latency` times the files of the
+networks that it is given (by default `TIMED`) in place of comparing: medians of rounds in which the
+runtimes take turns, as many threads as cores each; `keras` is the model in a traced function of
+TensorFlow. `--float32` takes two fifths of the time. `--files FOLDER` keeps the files, for the
+other of both. Needs the extra `export`; rows are written one by one to `results/export.json`.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import contextlib
+import importlib.metadata
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,55 +42,69 @@ FILES = {
     "onnx int8": "small.onnx",
     "litert int8": "small.tflite",
 }
-_WIDE = [name for name in FILES if " " not in name]
+TIMED = ("lenet5", "resnet20", "resnet50", "vgg16", "alexnet")
 _BATCHES = (1, 5, 33)
-_ROUNDS = 5
+_SIDE = 128  #: of networks for pictures of any size
+#: Rounds, and of what takes longer than `_LONG` seconds a call.
+_ROUNDS, _FEW, _LONG = 5, 2, 1.0
+_PACKAGES = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "openvino")
+_COMMAND = [sys.executable, "-m", "benchmarks.export"]
 _COLUMNS = ["network", "format", "MB", "difference", "same class", "ms, 1 image", "ms, 33 images"]
 
 
-def make(network: str, work: Path) -> None:
-    """Write all files of a network, and its own outputs."""
+def make(network: str, work: Path, names: Sequence[str]) -> None:
+    """Write files of a network, and its own outputs."""
     import keras
 
     import kcnn
 
-    model = kcnn.build(network)
+    model = kcnn.build(network, classifier_activation=None)
     rng = np.random.default_rng(0)
+    shape = (sum(_BATCHES), *(side or _SIDE for side in model.input_shape[1:]))
+    images = rng.uniform(0, 1, shape).astype("float32")
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            ends = zip((0.5, -0.3, -0.5, 0.5), (1.5, 0.3, 0.5, 2.0), strict=True)
-            for weight, (low, high) in zip(layer.weights, ends, strict=True):
-                weight.assign(rng.uniform(low, high, weight.shape))
-    images = rng.uniform(0, 1, (sum(_BATCHES), *model.input_shape[1:])).astype("float32")
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.uniform(-0.3, 0.3, layer.beta.shape))
+            layer.momentum = 0.0
+    model(images[:16], training=True)  # statistics of images: values that float16 can hold
     np.save(work / "images.npy", images)
-    first = np.cumsum((0, *_BATCHES))
-    parts = [model.predict_on_batch(images[a:b]) for a, b in itertools.pairwise(first)]
-    np.save(work / "outputs.npy", np.concatenate(parts))
-    for name, file in FILES.items():
+    np.save(
+        work / "outputs.npy", np.concatenate([model.predict_on_batch(p) for p in parts(images)])
+    )
+    for name in names:
         form, _, precision = name.partition(" ")
         try:
-            found = kcnn.export(model, work / file, format=form, precision=precision or "float32",
-                                images=images[:8])  # fmt: skip
+            found = kcnn.export(model, work / FILES[name], format=form, images=images[:8],
+                                precision=precision or "float32", accept=True)  # fmt: skip
             print(json.dumps({"format": name, "size": found.size}), flush=True)
         except kcnn.InputError as error:
             print(json.dumps({"format": name, "refused": str(error)}), flush=True)
 
 
-def seat(name: str, work: Path) -> None:
-    """Load a file; answer each line `N ROUNDS` on standard input with seconds for N images."""
+def parts(images: np.ndarray) -> list[np.ndarray]:
+    """Batches of 1, 5 and 33."""
+    return np.split(images, np.cumsum(_BATCHES)[:-1])
+
+
+def seat(names: list[str], work: Path) -> None:
+    """Run files of one runtime; answer each line `N ROUNDS` with seconds for N images of the last.
+
+    The lines come on standard input.
+    """
     import time
 
     sys.modules["kcnn"] = None  # type: ignore[assignment] # it cannot be imported
-    run = _loaded(name.partition(" ")[0], str(work / FILES[name]))
     images = np.load(work / "images.npy")
-    first = np.cumsum((0, *_BATCHES))
-    parts = [run(images[a:b]) for a, b in itertools.pairwise(first)]
-    np.save(work / f"{name}.npy", np.concatenate(parts))
+    for name in names:
+        run = _loaded(name.partition(" ")[0], str(work / FILES[name]))
+        np.save(work / f"{name}.npy", np.concatenate([run(part) for part in parts(images)]))
     print("ready", flush=True)
     for line in sys.stdin:
         count, times = map(int, line.split())
         batch = images[-count:]
-        run(batch)
+        if times > 1:  # what the others left in the caches costs a long call nothing
+            run(batch)
         begin = time.perf_counter()
         for _ in range(times):
             run(batch)
@@ -142,102 +160,137 @@ def _loaded(form: str, path: str) -> Any:
     return lambda images: function(tf.constant(images)).numpy()
 
 
-def measured(network: str, work: Path) -> list[dict[str, Any]]:
-    """A row for each format of a network."""
-    command = [sys.executable, "-m", "benchmarks.export"]
-    made = subprocess.run([*command, "--make", network, str(work)], check=True, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
-    said = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
-    expected = np.load(work / "outputs.npy").astype("float64")
-    seats, rows = {}, []
-    for one in said:
-        if "refused" in one:
-            rows.append({"network": network, "format": one["format"], "refused": one["refused"]})
-            continue
-        name = one["format"]
-        opened = subprocess.Popen([*command, "--seat", name, str(work)], text=True,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=subprocess.DEVNULL)  # fmt: skip
-        assert opened.stdout is not None
-        assert opened.stdout.readline() == "ready\n", f"{network} does not run as {name}"
-        found = np.load(work / f"{name}.npy").astype("float64")
-        same = found.argmax(-1) == expected.argmax(-1)
-        rows.append({
-            "network": network, "format": name, "size": one["size"],
-            "relative": float(np.abs(found - expected).max() / np.abs(expected).max()),
-            "agreement": float(same.mean()),
-        })  # fmt: skip
-        seats[name] = opened
+def written(network: str, work: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What became of each format of a network, whose files lie in `work`."""
+    done = work / "made.json"
+    if not done.exists():
+        made = subprocess.run([*_COMMAND, "--make", network, str(work), *names], check=True,
+                              text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)  # fmt: skip
+        said = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
+        done.write_text(json.dumps(said))
+    found: list[dict[str, Any]] = json.loads(done.read_text())
+    return found
+
+
+@contextlib.contextmanager
+def seated(network: str, names: Sequence[str], work: Path) -> Iterator[Any]:
+    """A process that has loaded files of one runtime, and run the images."""
+    opened = subprocess.Popen([*_COMMAND, "--seat", str(work), *names], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        _time({name: one for name, one in seats.items() if name in _WIDE or "int8" in name}, rows)
+        assert opened.stdout is not None
+        assert opened.stdout.readline() == "ready\n", f"{network} does not run as {names}"
+        yield opened
     finally:
-        for one in seats.values():
-            one.kill()
-            one.wait()
-    return rows
+        opened.kill()
+        opened.wait()
 
 
-def _time(seats: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Seconds of each, in turn."""
-    busy = idle(patience=30.0)
-    for count in (1, _BATCHES[-1]):
-        seconds: dict[str, list[float]] = {name: [] for name in seats}
-        times = dict.fromkeys(seats, 1)
-        for turn in range(_ROUNDS + 1):
-            for name, one in seats.items():
-                one.stdin.write(f"{count} {times[name]}\n")
-                one.stdin.flush()
-                found = float(one.stdout.readline())
-                if turn:  # the first is a warm-up, and says how many make a fifth of a second
-                    seconds[name].append(found)
-                else:
-                    times[name] = max(1, min(200, round(0.2 / found)))
-        for row in rows:
-            if row["format"] in seconds:
-                row[f"seconds_{count}"] = seconds[row["format"]]
-                row["busy_before"] = busy
+def compared(network: str, work: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row for each format of a network: how far outputs are from Keras'."""
+    said = written(network, work, names)
+    expected = np.load(work / "outputs.npy").astype("float64")
+    written_ones = [one["format"] for one in said if "refused" not in one]
+    for form in dict.fromkeys(name.partition(" ")[0] for name in written_ones):
+        with seated(network, [n for n in written_ones if n.partition(" ")[0] == form], work):
+            pass
+    for one in said:
+        row = {"network": network, **one}
+        if "refused" not in one:
+            found = np.load(work / f"{one['format']}.npy").astype("float64")
+            row |= {
+                "relative": float(np.abs(found - expected).max() / np.abs(expected).max()),
+                "agreement": float((found.argmax(-1) == expected.argmax(-1)).mean()),
+            }
+        yield row
+
+
+def timed(network: str, work: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row for each format of a network: seconds a call, the runtimes in turn."""
+    names = [one["format"] for one in written(network, work, names)
+             if "refused" not in one and "float16" not in one["format"]]  # fmt: skip
+    with contextlib.ExitStack() as open_seats:
+        seats = {n: open_seats.enter_context(seated(network, [n], work)) for n in names}
+        rows: dict[str, dict[str, Any]] = {n: {"network": network, "format": n} for n in names}
+        for count in (1, _BATCHES[-1]):
+            busy = idle(patience=30.0)
+            for name, seconds in _in_turn(seats, count).items():
+                rows[name] |= {f"seconds_{count}": seconds, f"busy_before_{count}": busy}
+    yield from rows.values()
+
+
+def _in_turn(seats: dict[str, Any], count: int) -> dict[str, list[float]]:
+    """Seconds a call of `count` images, in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in seats}
+    times, turn, rounds = dict.fromkeys(seats, 1), 0, _ROUNDS
+    while turn <= rounds:
+        for name, one in seats.items():
+            one.stdin.write(f"{count} {times[name]}\n")
+            one.stdin.flush()
+            found = float(one.stdout.readline())
+            if turn:
+                seconds[name].append(found)
+                continue
+            # The first is a warm-up, and says how many make a fifth of a second.
+            times[name] = max(1, min(200, round(0.2 / found)))
+            rounds = _FEW if found > _LONG else rounds
+        turn += 1
+    return seconds
 
 
 def cells(row: dict[str, Any]) -> dict[str, Any]:
     """With what the table shows."""
+    shown = dict.fromkeys(_COLUMNS[2:], "")
     if "refused" in row:
-        return row | dict.fromkeys(_COLUMNS[2:], "") | {"difference": "refused"}
-    shown = {
-        "MB": number(row["size"] / 1e6),
-        "difference": f"{row['relative']:.1e}",
-        "same class": f"{row['agreement']:.0%}",
-    }
+        return row | shown | {"difference": "refused"}
+    if "relative" in row:
+        shown |= {
+            "MB": number(row["size"] / 1e6),
+            "difference": f"{row['relative']:.1e}",
+            "same class": f"{row['agreement']:.0%}",
+        }
     for count, title in ((1, "ms, 1 image"), (_BATCHES[-1], "ms, 33 images")):
         found = row.get(f"seconds_{count}")
-        shown[title] = number(1e3 * statistics.median(found)) if found else ""
+        shown |= {title: number(1e3 * statistics.median(found))} if found else {}
     return row | shown
 
 
 def main() -> None:
-    """Measure the networks asked for, or all."""
+    """Compare or time the networks asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
-    parser.add_argument("--make", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--seat", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--latency", action="store_true", help="time them")
+    parser.add_argument("--float32", action="store_true", help="no other precision")
+    parser.add_argument("--files", type=Path, metavar="FOLDER", help="keep the files there")
+    parser.add_argument("--make", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--seat", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.make:
-        make(given.make[0], Path(given.make[1]))
+        make(given.make[0], Path(given.make[1]), given.make[2:])
         return
     if given.seat:
-        seat(given.seat[0], Path(given.seat[1]))
+        seat(given.seat[1:], Path(given.seat[0]))
         return
     import kcnn
 
-    known = [n for n in kcnn.list_models() if kcnn.card(n).task == "classification"]
+    known = list(kcnn.list_models())
     if unknown := set(given.networks) - set(known):
         parser.error(f"networks are {', '.join(known)}; received {', '.join(unknown)}")
-    rows = saved("export")
-    for network in given.networks or known:
-        with tempfile.TemporaryDirectory() as work:
-            new = [cells(row) for row in measured(network, Path(work))]
-        rows = [row for row in rows if row["network"] != network] + new
-        rows.sort(key=lambda row: known.index(row["network"]))
-        report("export", "Networks in other runtimes", _COLUMNS, rows)
+    names = [name for name in FILES if not (given.float32 and " " in name)]
+    rows = {(row["network"], row["format"]): row for row in saved("export")}
+    for network in given.networks or (TIMED if given.latency else known):
+        with contextlib.ExitStack() as temporary:
+            folder = given.files or temporary.enter_context(tempfile.TemporaryDirectory())
+            work = Path(folder, network)
+            work.mkdir(parents=True, exist_ok=True)
+            for row in (timed if given.latency else compared)(network, work, names):
+                key = (network, row["format"])
+                rows[key] = cells(rows.get(key, {}) | row)
+        order = sorted(rows, key=lambda key: (known.index(key[0]), list(FILES).index(key[1])))
+        report("export", "Networks in other runtimes", _COLUMNS, [rows[key] for key in order],
+               runtimes={name: importlib.metadata.version(name) for name in _PACKAGES})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def training(name: str, seed: int, **more: Any) -> dict[str, Any]:
                 file = Path(os.environ["KCNN_DATA"]) / recipe["backbone_weights"]
                 recipe["backbone_weights"] = str(file)
             command = _command(recipe)
-        busy = idle(patience=60.0)
+        busy = idle(patience=5.0)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

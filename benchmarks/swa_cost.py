@@ -16,12 +16,14 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import kcnn
 from benchmarks import swa
+from benchmarks.harness.epochs import inside, seconds
 from benchmarks.harness.machine import idle, report, show, spread
 
 _BATCH = 128
@@ -45,56 +47,24 @@ def overhead(rounds: int, data: kcnn.Data) -> list[dict[str, Any]]:
     }
     rows = []
     for name, options in _NETWORKS.items():
-        epoch = _epochs(name, options, data)
-        seconds: dict[str, list[float]] = {"": [], **{mode: [] for mode in modes}}
-        epoch([])
-        for callbacks in modes.values():
-            epoch(callbacks)
+        fit = _fit(name, options, data)
+        taken: dict[str, list[float]] = {"": [], **{mode: [] for mode in modes}}
+        for callbacks in ([], *modes.values()):
+            seconds(fit, callbacks)
         busy = [idle()]
         for _ in range(rounds):
-            for mode, taken in seconds.items():
-                taken.append(epoch(modes.get(mode, [])))
+            for mode in taken:
+                taken[mode] += seconds(fit, callbacks := modes.get(mode, []))
+                assert all(callback.snapshots == 0 for callback in callbacks)
         busy.append(idle(patience=0))
         for mode, callbacks in modes.items():
-            inside = _inside(epoch, callbacks[0])
-            rows.append(_overhead_row(name, mode, seconds, inside) | {"busy": busy})
+            _, (hooks,) = inside(fit, callbacks[0])
+            rows.append(_overhead_row(name, mode, taken, hooks) | {"busy": busy})
     return rows
 
 
-def _inside(epoch: Callable[[list], float], callback: Any) -> float:
-    """Seconds of an epoch that are spent in the callback's own hooks."""
-    spent = [0.0]
-
-    def timed(hook: Callable[..., None]) -> Callable[..., None]:
-        def call(*args: Any, **options: Any) -> None:
-            begun = time.perf_counter()
-            hook(*args, **options)
-            spent[0] += time.perf_counter() - begun
-
-        return call
-
-    names = ("on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end")
-    hooks = {name: getattr(callback, name) for name in names}
-    for name, hook in hooks.items():
-        if not hasattr(hook, "_is_default"):  # Keras marks those that do nothing, and skips them
-            setattr(callback, name, timed(hook))
-    epoch([callback])
-    for name in hooks:
-        vars(callback).pop(name, None)
-    return spent[0]
-
-
-def _epochs(name: str, options: dict[str, Any], data: kcnn.Data) -> Callable[[list], float]:
+def _fit(name: str, options: dict[str, Any], data: kcnn.Data) -> Callable[..., Any]:
     from kcnn.startup import keras
-
-    class Stopwatch(keras.callbacks.Callback):
-        """Stands before and behind the others, so that their work is between."""
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.begun = time.perf_counter()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.ended = time.perf_counter()
 
     keras.utils.set_random_seed(0)
     images, labels = (part[: _STEPS * _BATCH] for part in (data.train.images, data.train.labels))
@@ -103,23 +73,17 @@ def _epochs(name: str, options: dict[str, Any], data: kcnn.Data) -> Callable[[li
     model = kcnn.build(name, input_shape=shape, classes=10, preprocessing=scale, **options)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
 
-    def epoch(callbacks: list) -> float:
-        first, last = Stopwatch(), Stopwatch()
-        model.fit(
-            images, labels, batch_size=_BATCH, epochs=_DONE + 1, initial_epoch=_DONE, verbose=0,
-            callbacks=[first, *callbacks, last],
-        )  # fmt: skip
-        assert all(callback.snapshots == 0 for callback in callbacks)
-        return last.ended - first.begun
-
-    return epoch
+    return partial(
+        model.fit, images, labels, batch_size=_BATCH, epochs=_DONE + 1, initial_epoch=_DONE,
+        verbose=0,
+    )  # fmt: skip
 
 
 def _overhead_row(
-    network: str, mode: str, seconds: dict[str, list[float]], inside: float
+    network: str, mode: str, taken: dict[str, list[float]], hooks: float
 ) -> dict[str, Any]:
-    ratios = [a / b for a, b in zip(seconds[mode], seconds[""], strict=True)]
-    medians = [statistics.median(seconds[name]) for name in ("", mode)]
+    ratios = [a / b for a, b in zip(taken[mode], taken[""], strict=True)]
+    medians = [statistics.median(taken[name]) for name in ("", mode)]
     low, _, high = statistics.quantiles(ratios, n=4)
     return {
         "network": network,
@@ -129,12 +93,12 @@ def _overhead_row(
         "× (medians)": f"{medians[1] / medians[0]:.3f}",
         "× (rounds)": f"{statistics.median(ratios):.3f}",
         "quartiles": f"{low:.3f} - {high:.3f}",
-        "its hooks": f"{1e6 * inside / _STEPS:.0f} µs, {inside / medians[0]:.2%}",
+        "its hooks": f"{1e6 * hooks / _STEPS:.0f} µs, {hooks / medians[0]:.2%}",
         "n": len(ratios),
-        "seconds_in_hooks": inside,
+        "seconds_in_hooks": hooks,
         "ratio": medians[1] / medians[0],
         "ratio_of_rounds": statistics.median(ratios),
-        "seconds": {"without": seconds[""], "with": seconds[mode]},
+        "seconds": {"without": taken[""], "with": taken[mode]},
     }
 
 

@@ -51,7 +51,7 @@ _COLUMNS = ["training", "n", "images", "validation %", "test %", "CPU seconds", 
 
 def training(row: str, seed: int) -> dict[str, Any]:
     """One training in a process of its own."""
-    busy = idle(patience=60.0)
+    busy = idle(patience=5.0)
     with tempfile.TemporaryDirectory() as work:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "benchmarks.transfer", "--one", row, str(seed), work]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from kcnn.recipes.named import named_recipe as named_recipe
     from kcnn.recipes.recipe import Recipe as Recipe
     from kcnn.runs.directory import load_run as load_run
+    from kcnn.runs.predicting import predict as predict
     from kcnn.training.train import resume as resume
     from kcnn.training.train import train as train
     from kcnn.tuning.search import tune as tune
@@ -49,6 +50,7 @@ _HOME = {
     "load_data": "kcnn.data",
     "load_run": "kcnn.runs.directory",
     "named_recipe": "kcnn.recipes.named",
+    "predict": "kcnn.runs.predicting",
     "register": "kcnn.models.registry",
     "replace_classifier": "kcnn.graph.stages",
     "resume": "kcnn.training.train",
@@ -61,7 +63,7 @@ _HOME = {
 #: What users of `keras.applications` look for.
 _HINTS = {
     "preprocess_input": ": a trained network takes raw images and normalises them inside",
-    "decode_predictions": ": `kcnn predict RUN IMAGE...` takes raw images and names classes",
+    "decode_predictions": ": kcnn.predict takes raw images and names classes",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings

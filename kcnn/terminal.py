@@ -6,6 +6,7 @@ an escape sequence, and in a command that is printed one word of a shell.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import select
 import shlex
@@ -170,6 +171,16 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     return "×".join("?" if side is None else str(side) for side in shape)
 
 
+def shows_bars(console: Console) -> bool:
+    """Whether a bar moves there: on a terminal, and in a notebook that has the widgets for it.
+
+    Elsewhere lines remain, and so in a notebook without ipywidgets, of which rich would warn.
+    """
+    if console.is_jupyter:
+        return bool(importlib.util.find_spec("ipywidgets"))
+    return console.is_terminal
+
+
 @contextmanager
 def files_bar(
     console: Console, doing: str, total: int, what: str = "image files"
@@ -184,7 +195,7 @@ def files_bar(
         MofNCompleteColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not shows_bars(console),
     )
     with bar:
         task = bar.add_task("files", total=total)

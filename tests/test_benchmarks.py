@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
 import kcnn  # noqa: E402
-from benchmarks import scaling, soak, step, style, swa, swa_cost  # noqa: E402
-from benchmarks.harness import contest, machine, pictures, rows  # noqa: E402
+from benchmarks import health, pictures_cost, scaling, soak, step, style, swa, swa_cost  # noqa: E402
+from benchmarks.harness import contest, epochs, machine, pictures, rows  # noqa: E402
 
 #: Sleeps MS milliseconds a step; its loss falls by FALL a step.
 SLEEPER = """
@@ -240,6 +241,54 @@ def test_differences_of_statistics_are_in_deviations_and_relative():
         "variance_average": 0.25,
         "variance_largest": 0.5,
     }
+
+
+def test_what_pictures_cost_is_taken_within_rounds():
+    def one(epochs, end):
+        return {"epochs": epochs, "end": end}
+
+    found = {
+        "without": [one([2.0, 2.0], 1.0), one([9.0, 9.0], 2.0), one([2.0, 2.0], 1.0)],
+        "at the end": [one([2.0, 2.0], 4.0), one([9.0, 9.0], 5.0), one([2.0, 2.0], 8.0)],
+        "every epoch": [one([3.0, 4.0], 4.0), one([9.0, 10.0], 5.0), one([3.0, 4.0], 8.0)],
+    }
+    line = pictures_cost.row("lenet5", 9, found)
+    assert line["more"] == {"behind each": 1.5, "at the end": 3.0}
+    assert line["ratio"] == {"at the end": 8 / 5, "every epoch": 11 / 5}
+    assert (line["s an epoch"], line["s at the end"], line["n"]) == ("2.00", "1.00", 3)
+
+
+def test_a_callbacks_own_hooks_are_timed_and_left():
+    import keras
+
+    class Slow(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            time.sleep(0.05 * epoch)
+
+    def fit(callbacks):
+        for epoch in range(2):
+            for hook in ("on_epoch_begin", "on_epoch_end"):
+                time.sleep(0.1)
+                for callback in callbacks:
+                    getattr(callback, hook)(epoch)
+
+    slow = Slow()
+    (first, second), (nothing, own) = epochs.inside(fit, slow)
+    assert nothing < 0.05 <= own < 0.1 <= first
+    assert second >= 0.15
+    assert vars(slow).keys() == vars(Slow()).keys()
+
+
+def test_what_health_costs_is_of_the_looks_behind_the_trace():
+    taken = [9.0, 7.0, 12.0, 7.0, 5.0, 4.0, 6.0, 4.0, 5.0, 4.0]
+    line = health.row(10, taken, [1.0, 0.0, 3.0, 0.0, 0.2, 0.0, 0.3, 0.0, 0.2, 0.0])
+    assert (line["s an epoch"], line["with it"], line["n"]) == ("4.00", "5.00", 3)
+    assert (line["its hooks, s"], line["of an epoch"], line["× (rounds)"]) == (
+        "0.200",
+        "5.00%",
+        "1.250",
+    )
+    assert (line["first two, s"], line["of 30 epochs"]) == ("1.00, 3.00", "8.00%")
 
 
 def test_a_style_transfer_says_when_it_was_there():

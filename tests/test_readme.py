@@ -1,12 +1,11 @@
 """The README is true: its tables are the registry's, its examples run."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ import kcnn
 from kcnn.models.registry import lookup
 from kcnn.terminal import shape_text, si
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
@@ -35,6 +35,61 @@ def test_the_table_of_networks_is_the_registrys():
         assert parameters == f"{entry.parameters:,}"
         assert macs == si(entry.macs)
         assert paper.startswith(entry.paper)
+
+
+def figures(text):
+    """The numbers of a text; those of names such as AP50 are none."""
+    return set(re.findall(r"(?<![A-Za-z\d.,])\d[\d,]*(?:\.\d+)?", text))
+
+
+def among(figure, numbers):
+    """Whether one of the numbers is it, as far as it is rounded."""
+    value = float(figure.replace(",", ""))
+    half = 0.5000001 * 10.0 ** -len(figure.partition(".")[2])
+    return any(abs(value - number) <= half for number in numbers)
+
+
+def ratio(figure, others):
+    """Whether it is one number of the row divided by another, of which each is rounded."""
+    value, numbers = float(figure.replace(",", "")), [float(o.replace(",", "")) for o in others]
+    quotients = [a / b for a in numbers for b in numbers if b]
+    return any(abs(value - quotient) <= max(0.05, 0.03 * value) for quotient in quotients)
+
+
+MEASURED = re.findall(r"<!-- ([\w -]+) -->\n((?:\|.*\n)+)", README)
+
+
+@pytest.mark.parametrize(("names", "table"), MEASURED, ids=[names for names, _ in MEASURED])
+def test_measured_tables_are_what_was_measured(names, table):
+    """Each row's figures are in one row of `benchmarks/results/`, or in rows of one name there."""
+    groups = {}
+    for name in names.split():
+        results = ROOT / f"benchmarks/results/{name}.json"
+        content = json.loads(results.read_text(encoding="utf-8")).values()
+        for row in (row for rows in content if isinstance(rows, list) for row in rows):
+            group = name if " " in names else next(iter(row.values()))
+            texts = (str(value) for value in row.values() if not isinstance(value, list | dict))
+            found = {float(f.replace(",", "")) for text in texts for f in figures(text)}
+            groups.setdefault(group, set()).update(found)
+    lines = table.splitlines()[2:]
+    assert lines
+    for line in lines:
+        first, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        wanted = set[str]().union(*(figures(cell) for cell in cells))
+        missing = ({f for f in wanted if not among(f, group)} for group in groups.values())
+        best = min(missing, key=len)
+        if " " in names:  # ratios between rows
+            best = {f for f in best if not ratio(f, wanted - {f})}
+        assert best == set(), first
+
+
+def test_measured_tables_say_where_from():
+    """A table with measured figures names the results that they are of."""
+    named = {table.splitlines()[0] for _, table in MEASURED}
+    for table in re.findall(r"(?:^\|.*\n)+", README, re.MULTILINE):
+        head, _, *rows = table.splitlines()
+        measured = any(re.search(r"\d\.\d", cell) for row in rows for cell in row.split("|")[2:])
+        assert head in named or head.startswith("| name | input") or not measured, head
 
 
 @pytest.mark.slow
@@ -80,7 +135,10 @@ def example_files(tmp_path, digits_run):
 
 
 @pytest.mark.slow
-def test_commands_run(example_files):
+def test_commands_run(example_files, monkeypatch, capsys):
+    from kcnn.cli.main import main
+
+    monkeypatch.chdir(example_files)
     commands = [
         line.partition("#")[0].strip()
         for block in blocks("sh")
@@ -105,11 +163,7 @@ def test_commands_run(example_files):
             arguments += ["--epochs", "1", "--trials", "2"]
         if arguments[0] == "resume" and "--epochs" in arguments:
             arguments[arguments.index("--epochs") + 1] = "2"
-        done = subprocess.run(
-            [sys.executable, "-m", "kcnn.cli.main", *arguments],
-            cwd=example_files, capture_output=True, text=True, check=False, env=os.environ,
-        )  # fmt: skip
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert main(arguments) == 0, (command, capsys.readouterr())
 
 
 @pytest.mark.slow

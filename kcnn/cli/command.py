@@ -18,8 +18,8 @@ class Command:
     debug: bool = False
     """Show the traceback of an error."""
 
-    def run(self) -> None:
-        """Do it."""
+    def run(self) -> int | None:
+        """Do it; the exit status, where that is not 0."""
         raise NotImplementedError
 
 

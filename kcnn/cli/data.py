@@ -25,6 +25,13 @@ class ShowData(Command):
     output: Path | None = None
     """The contact sheet, a PNG; the default is NAME-data.png in the folder where you are. Pictures
     that are there twice are beside it, NAME-copies.png."""
+    augment: str | None = None
+    """Draw sixteen pictures as they are and as a training would see them, instead: as kcnn train
+    --augment takes it (crop-flip,rotation=15,erasing=0.5)."""
+    image_size: tuple[int, int] | None = None
+    """Height and width at which image files are augmented; the default goes by the pictures."""
+    seed: int = 0
+    """Of the augmentation."""
 
     def run(self) -> None:
         """Say it, and write the PNG."""
@@ -39,6 +46,9 @@ class ShowData(Command):
             near=self.near,
             output=self.output,
             console=terminal,
+            augment=self.augment,
+            image_size=self.image_size,
+            seed=self.seed,
         )
         for path in paths:
             terminal.print(styled(f"→ {path}"), soft_wrap=True)

@@ -50,24 +50,25 @@ _COMMANDS: dict[str, type[Command]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit status.
 
-    0: done. 1: this machine could not (a full disk, no memory, a loss that is not finite). 2: bad
-    input, found before the work began. 130: Ctrl-C. 143: SIGTERM.
+    0: done. 1: this machine could not (a full disk, no memory, a loss that is not finite), or
+    pictures were skipped. 2: bad input, found before the work began. 130: Ctrl-C. 143: SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
+        status = 0
         with _reader_may_go():
-            _run(arguments)
+            status = _run(arguments)
     except InputError as error:
         return _fail(str(error), 2, debug)
     except (FloatingPointError, MemoryError, OSError) as error:  # OSError: a full disk, say
         return _fail(str(error), 1, debug)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130, debug)
-    return 0
+    return status
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int:
     first, *rest = arguments or ["--help"]
     if first == "--version":
         _version("--verbose" in rest)
@@ -78,12 +79,13 @@ def _run(arguments: list[str]) -> None:
             dict(_COMMANDS), args=[first, *rest], prog="kcnn", description=_DESCRIPTION
         ).run()
     elif first in _COMMANDS:
-        _parsed(first, rest).run()
+        return _parsed(first, rest).run() or 0
     else:
         raise InputError(
             f"kcnn has no command {first!r}.{did_you_mean(first, [*_COMMANDS, *_FLAGS])} Its "
             f"commands: {', '.join(_COMMANDS)}. kcnn --help says what each is for."
         )
+    return 0
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
@@ -30,10 +31,10 @@ class List(Command):
 
 @dataclass(frozen=True)
 class Show(Command):
-    """A network layer by layer: output shape, parameters, MACs, receptive field."""
+    """A network layer by layer: shapes, parameters, MACs, receptive field; or a run: its recipe."""
 
     model: Positional[str]
-    """A name of kcnn list, or FILE.py:NAME for one of your own."""
+    """A name of kcnn list, FILE.py:NAME for one of your own; or a run, a folder below logs."""
     input_shape: tuple[int, int, int] | None = None
     """Height, width and channels of the images; the default is the paper's."""
     classes: int | None = None
@@ -50,6 +51,11 @@ class Show(Command):
         from kcnn.recipes.checks import mapping
         from kcnn.terminal import console
 
+        if (Path(self.model) / "recipe.json").is_file():
+            from kcnn.runs.showing import run_table
+
+            console().print(run_table(Path(self.model)))
+            return
         found = card(
             self.model,
             input_shape=self.input_shape,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
 from kcnn.cli.command import Command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kcnn.runs.directory import Run
+
+#: Predictions whose lines have their columns below each other.
+_LINES = 256
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Evaluate(Command):
         run, terminal = run_of(self.run_directory, self.trust), console()
         found = evaluated(run, self.data, batch_size=self.batch_size, console=terminal)
         print_evaluation(terminal, run.task, found.evaluation, run.class_names)
+        if "loss" in run.recipe.compiled:  # of which its result.json is
+            terminal.print(styled(f"The loss is that of {run.task.name}; the run has its own."))
         if self.out is not None:
             for path in write_evaluation(self.out, run, found, terminal):
                 terminal.print(styled(f"→ {path}"), soft_wrap=True)
@@ -43,14 +55,19 @@ class Evaluate(Command):
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Say what image files show; of pictures with masks or boxes, write them as files, too."""
+    """Say what image files show; of pictures with masks or boxes, write them as files, too.
+
+    Files that cannot be read are named and skipped; the exit status is 1 then.
+    """
 
     run_directory: Positional[Path]
     """A folder below logs; a file of `kcnn export`; or a network's name, for published weights."""
     images: Positional[tuple[Path, ...]]
-    """Image files (JPEG, PNG, BMP, GIF, WebP), and folders of them."""
+    """Image files, folders of them, patterns ('photos/**/*.jpg')."""
     top: int | None = None
-    """How many of the most probable classes to name (3; 5 with published weights)."""
+    """How many of the most probable classes to name (3; 5 with published weights; in a table 1)."""
+    csv: Path | None = None
+    """Instead of lines, a table: file, prediction, confidence; --top has columns for more."""
     output: Path | None = None
     """Where masks or boxes are written; the default is `predictions` in the run's folder."""
     batch_size: int | None = None
@@ -58,13 +75,13 @@ class Predict(Command):
     trust: str | None = None
     """The Python file or module of a task of your own, whose code may run here."""
 
-    def run(self) -> None:
-        """Print what each shows."""
+    def run(self) -> int:
+        """Print what each shows; 1 where pictures were skipped."""
         from kcnn.errors import InputError
         from kcnn.recipes.checks import whole
-        from kcnn.runs.inference import image_paths, predict, predictions
+        from kcnn.runs.inference import predictions
         from kcnn.runs.published import run_of
-        from kcnn.tasks.show import print_predictions
+        from kcnn.runs.reading import image_paths
         from kcnn.terminal import command, console, styled
 
         if not self.images:
@@ -74,8 +91,32 @@ class Predict(Command):
             )
         if self.top is not None:
             whole(1)("top", self.top)
-        run, terminal = run_of(self.run_directory, self.trust), console()
-        images = image_paths(self.images)
+        run = run_of(self.run_directory, self.trust)
+        terminal, errors = console(), console(error=True)
+        images, skipped = image_paths(self.images), list[Path]()
+
+        def skip(path: Path, reason: str) -> None:
+            skipped.append(path)
+            errors.print(styled((f"skipped: {path}: {reason}", "yellow")), soft_wrap=True)
+
+        found = predictions(run, images, batch_size=self.batch_size, console=terminal, skipped=skip)
+        self._show(run, found, terminal)
+        if skipped:
+            errors.print(f"kcnn: {len(skipped)} of {len(images)} pictures could not be read.")
+        return int(bool(skipped))
+
+    def _show(self, run: Run, found: Iterator[Any], terminal: Console) -> None:
+        """Write predictions as they come: as a table, files, or lines."""
+        from kcnn.errors import InputError
+        from kcnn.runs.predicting import write_table
+        from kcnn.runs.reading import batched
+        from kcnn.tasks.show import print_predictions
+        from kcnn.terminal import styled
+
+        if self.csv is not None:
+            count = write_table(self.csv, run, found, self.top or 1)
+            terminal.print(styled(f"→ {self.csv}, {count:,} pictures"), soft_wrap=True)
+            return
         top = self.top if self.top is not None else 3 if run.result else 5
         writer = run.task.writer(self.output or run.directory / "predictions", run.class_names)
         if writer is None:
@@ -83,10 +124,10 @@ class Predict(Command):
                 raise InputError(
                     f"{run.task.name} writes no files; received --output {str(self.output)!r}."
                 )
-            found = predict(run, images, batch_size=self.batch_size, console=terminal)
-            print_predictions(terminal, run.task, found, top)
+            for part in batched(found, _LINES):
+                print_predictions(terminal, run.task, part, top)
             return
-        for one in predictions(run, images, batch_size=self.batch_size, console=terminal):
+        for one in found:
             path = writer.add(one)
             print_predictions(terminal, run.task, [one], top)
             terminal.print(styled(f"  → {path}"), soft_wrap=True)

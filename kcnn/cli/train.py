@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Fixed, Positional, Suppress
 
 from kcnn.cli.command import Command, Shown
 from kcnn.cli.models import values
@@ -23,6 +24,8 @@ class Train(Recipe, Shown, Command):
     """Network: a name of kcnn list, or FILE.py:NAME for one of your own."""
     options: dict[str, str] = field(default_factory=dict)
     """The network's own options (see kcnn show), as NAME VALUE: width 256 depth 3."""
+    compiled: Suppress[Fixed[Mapping[str, Any]]] = field(default_factory=dict)
+    rates: Suppress[Fixed[tuple[tuple[int, float], ...]]] = ()
     recipe: str | None = None
     """Start from the recipe of that name (fast) or file (a run's recipe.json); flags change it."""
     trust: str | None = None
@@ -37,6 +40,10 @@ class Train(Recipe, Shown, Command):
                 f"--trust is for the network of a --recipe from a file; received {self.trust!r} "
                 f"without one. A network that you name yourself needs no word more."
             )
+        if self.trust is not None and self.compiled:
+            from kcnn.models.registry import import_code
+
+            import_code(self.trust)
         names = [f.name for f in dataclasses.fields(Recipe)]
         fields = {name: getattr(self, name) for name in names}
         recipe = Recipe(**fields | {"options": values(self.options)})
@@ -51,10 +58,12 @@ class Resume(Shown, Command):
     """A folder below logs."""
     epochs: int | None = None
     """More epochs than before extend the run, a finished one, too."""
+    learning_rate: float | None = None
+    """Another peak learning rate from here on; the run's record has it, with its step."""
     on_nan: Literal["stop", "retry"] | None = None
     """When the loss is not finite; the default is the run's own."""
     trust: str | None = None
-    """The Python file or module of the run's network, whose code may run here."""
+    """The Python file or module of the run's network, loss, metrics; its code may run here."""
     cache: str | None = None
     """Where decoded image files are kept: 'memory', or a folder; not as the run's recipe says."""
 
@@ -65,6 +74,7 @@ class Resume(Shown, Command):
         run = resume(
             self.run_directory,
             epochs=self.epochs,
+            learning_rate=self.learning_rate,
             on_nan=self.on_nan,
             trust=self.trust,
             cache=self.cache,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SHARE = 0.55
 #: Turns of the circle of hues from one class to the next: the golden ratio spreads any number.
 _TURN = 0.618034
-_GREY = (128, 128, 128)
+_GREY, _WRONG = (128, 128, 128), (213, 30, 0)
 
 
 def palette(count: int) -> np.ndarray:
@@ -49,6 +49,14 @@ def overlay(image: np.ndarray, numbers: np.ndarray, colours: np.ndarray) -> np.n
     below = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
     mixed = (1.0 - _SHARE) * below + _SHARE * coloured(numbers, colours)
     return np.where((numbers == IGNORED)[..., np.newaxis], below, np.rint(mixed)).astype(np.uint8)
+
+
+def wrong(image: np.ndarray, truth: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """A picture (H, W, C) uint8 in light grey, red where `said` (H, W) is not `truth` (H, W)."""
+    grey = 0.6 * image[..., :3].mean(axis=2, keepdims=True) + 90.0
+    mistaken = ((truth != said) & (truth != IGNORED))[..., np.newaxis]
+    mixed = np.where(mistaken, 0.25 * grey + 0.75 * np.array(_WRONG), grey)
+    return np.rint(mixed).astype(np.uint8)
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,23 @@ from typing import Any
 import numpy as np
 
 from kcnn.errors import InputError
+from kcnn.graph.agreement import (
+    Compare,
+    Labelled,
+    accuracies,
+    comparison,
+    middle_of,
+    refuse_loss,
+)
 from kcnn.graph.folding import fold_batchnorm
 from kcnn.graph.formats import FORMATS, quiet, write
+from kcnn.graph.outputs import Meaning
 from kcnn.graph.runtimes import Runs, loaded
 from kcnn.graph.walk import leaves
 from kcnn.startup import keras
 
 #: What an export may differ by, relative to the largest output: what is wrong is wrong by more.
 _LIMITS = {"float32": 1e-4, "float16": 2e-2}
-#: From the model's outputs and the file's, of batches: how far apart, relative to the largest, and
-#: in which share both say the same.
-Compare = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], tuple[float, float]]
 #: Share of objects that a file must see, where outputs are compared by objects.
 _SEEN = 0.99
 #: Sides of images for a network of any size, and how many images are made up.
@@ -41,6 +47,8 @@ class Exported:
     difference: float  #: the largest, relative to the largest output
     agreement: float  #: share of outputs whose largest class is the same
     run: Runs = field(repr=False)  #: images (B, H, W, C) float32 to outputs, in that runtime
+    accuracy: float | None = None  #: per cent of validation, of the file, where it was looked at
+    before: float | None = None  #: of the network
 
 
 def export(
@@ -52,7 +60,9 @@ def export(
     images: Sequence[np.ndarray] | np.ndarray | None = None,
     calibration: Sequence[np.ndarray] | None = None,
     metadata: Mapping[str, Any] | None = None,
-    check: Callable[[Runs], object] | None = None,
+    validation: Labelled | tuple[np.ndarray, np.ndarray] | None = None,
+    accept: bool = False,
+    outputs: Meaning | None = None,
     compare: Compare | None = None,
 ) -> Exported:
     """Write a model for another runtime, load it there, and compare.
@@ -69,21 +79,26 @@ def export(
             None makes some up, of 0 to 1 and of 0 to 255.
         calibration: Batches of images by which int8 chooses its scales; None is `images`.
         metadata: Class names and the like; goes into the file where the format has a place.
+        validation: Images (N, H, W, C) and their classes, numbers (N,) or rows (N, K), or batches
+            of such pairs: on them the file's accuracy is put beside the model's.
+        accept: Keep an int8 file that loses more than a point of accuracy, or of which that is not
+            known, as there is no `validation`.
+        outputs: "probabilities" or "logits", where one output tells two classes apart; None is by
+            how the model ends.
         compare: How outputs are compared, where they are not values in fixed places: boxes, say.
-        check: Is called with the new file, run by its runtime, before that takes its place; what it
-            raises refuses the file.
 
     Returns:
         What was written, and how far it is from the model.
 
     Raises:
         InputError: A format or precision that is not known; a converter or runtime that is not
-            installed; a network that it cannot write; outputs that differ by more than rounding.
+            installed; a network that it cannot write; outputs that differ by more than rounding;
+            int8 that loses more than a point of accuracy, or of which nobody knows what it loses.
             What was at `path` before stays.
     """
     path = Path(path)
     form = form_of(path, format)
-    _check(form, precision, images is None)
+    _check(form, precision, images is None, validation is None and not accept)
     batches = _made_up(model) if images is None else _batches(images)
     plain = _plain(model)
     given = batches if calibration is None else [np.asarray(b, np.float32) for b in calibration]
@@ -92,8 +107,9 @@ def export(
     _remove(made)
     try:
         write(plain, made, form, precision, given, dict(metadata or {}))
+        middle = middle_of(model, outputs)
         difference, agreement, run = _in_its_runtime(
-            plain, made, form, batches, compare or _compared
+            plain, made, form, batches, compare or comparison(middle)
         )
         unseen = compare is not None and agreement < _SEEN and precision == "float32"
         if not difference <= _LIMITS.get(precision, np.inf) or unseen:
@@ -103,8 +119,9 @@ def export(
                 f"{agreement:.1%}: it is not written. "
                 f"The converter and this network do not go together; take another format."
             )
-        if check is not None:
-            check(run)
+        right = None if validation is None else accuracies(model, run, validation, middle)
+        if right is not None and precision == "int8" and not accept:
+            refuse_loss(*right)
         _put(made, path, form)
     except BaseException:
         _remove(made)
@@ -114,7 +131,7 @@ def export(
         run(batches[0])  # what a runtime says, it says when it first runs
     return Exported(
         path, form, precision, _size(path), sum(map(len, batches)), images is None,
-        difference, agreement, run,
+        difference, agreement, run, *(right or ()),
     )  # fmt: skip
 
 
@@ -152,15 +169,20 @@ def form_of(path: Path, said: str | None = None) -> str:
     return found[0]
 
 
-def _check(form: str, precision: str, nothing: bool) -> None:
+def _check(form: str, precision: str, made_up: bool, unknown: bool) -> None:
     allowed = FORMATS[form].precisions
     if precision not in allowed:
         raise InputError(
             f"kcnn writes {form} in {', '.join(allowed)}; received precision={precision!r}."
         )
-    if precision == "int8" and nothing:
+    if precision == "int8" and made_up:
         raise InputError(
             "int8 chooses its scales by real images: pass images, some hundred of the training's."
+        )
+    if precision == "int8" and unknown:
+        raise InputError(
+            "int8 is kept for its accuracy: pass validation=(images, classes), or accept=True, "
+            "which keeps it whatever it loses."
         )
 
 
@@ -230,20 +252,6 @@ def _batches(images: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
     if not found or any(batch.ndim != 4 for batch in found):
         raise InputError("images are (N, H, W, C), or batches of such; received none.")
     return found
-
-
-def _compared(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> tuple[float, float]:
-    largest = max(float(np.abs(one).max()) for one in expected)
-    apart, same = 0.0, list[np.ndarray]()
-    for ours, theirs in zip(expected, found, strict=True):
-        if ours.shape != theirs.shape:
-            return np.inf, 0.0
-        apart = max(apart, float(np.abs(ours - theirs.astype(np.float64)).max()))
-        if ours.shape[-1] == 1:
-            same.append(((ours > 0.5) == (theirs > 0.5)).reshape(-1))
-        else:
-            same.append((ours.argmax(-1) == theirs.argmax(-1)).reshape(-1))
-    return apart / max(largest, 1e-30), float(np.concatenate(same).mean())
 
 
 def _put(made: Path, path: Path, form: str) -> None:

@@ -17,6 +17,7 @@ from kcnn.graph.folding import fold_batchnorm
 from kcnn.graph.walk import is_keras_own, leaves
 from kcnn.startup import keras, tf
 from kcnn.storage.refusals import brief
+from kcnn.terminal import shows_bars
 
 #: Batches that are still cheaper layer by layer than folding and tracing first. Break-even on two
 #: cores of an AMD EPYC, at the batch sizes of `batch_size_for`: see benchmarks/inference.py.
@@ -132,6 +133,6 @@ def progress(
     batches: Iterable[Any], what: str, count: int, console: Console | None
 ) -> Iterable[Any]:
     """The batches, with a bar on a terminal while there are more than a few (negative: unknown)."""
-    shown = console is not None and console.is_terminal and not 0 <= count <= _FEW
+    shown = console is not None and shows_bars(console) and not 0 <= count <= _FEW
     total = count if count >= 0 else None
     return track(batches, what, total, console=console, transient=True, disable=not shown)

@@ -26,36 +26,54 @@ def loaded(path: Path, form: str) -> Runs:
     Raises:
         InputError: The runtime is not installed.
     """
+    if form in _OF_TENSORS:
+        own = _OF_TENSORS[form](path)
+        return lambda images: keras.ops.convert_to_numpy(own(images))
     return _RUNTIMES[form](path)
 
 
 def as_model(
-    runs: Runs, input_shape: Sequence[int | None], output_shape: Sequence[int | None], name: str
-) -> keras.Model:
-    """A model that has another runtime compute its outputs: to predict and evaluate with.
+    path: Path, form: str, input_shape: Sequence[int | None], output_shape: Sequence[int | None],
+    name: str,
+) -> keras.Model:  # fmt: skip
+    """A model whose outputs the runtime of a file computes: to predict and evaluate with.
 
     Args:
-        runs: What `loaded` gave.
+        path: Of the file, or the folder of a SavedModel.
+        form: A name of `kcnn.graph.formats.FORMATS`.
         input_shape: (H, W, C), None for any side.
         output_shape: Of one image.
         name: For messages.
+
+    Raises:
+        InputError: The runtime is not installed.
     """
+    run = _OF_TENSORS[form](path) if form in _OF_TENSORS else _beside(_RUNTIMES[form](path))
     inputs = keras.Input(tuple(input_shape), name="images")
-    return keras.Model(inputs, _InRuntime(runs, output_shape)(inputs), name=name)
+    return keras.Model(inputs, _InRuntime(run, output_shape)(inputs), name=name)
+
+
+def _beside(runs: Runs) -> Callable[[Any], Any]:
+    """A runtime that knows no tensors, called by TensorFlow.
+
+    Nothing of TensorFlow's own may run so: where there is one core, it waits for the only thread,
+    which waits for it.
+    """
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return np.asarray(runs(np.ascontiguousarray(images)), np.float32)
+
+    return lambda images: tf.numpy_function(run, [images], tf.float32)
 
 
 class _InRuntime(keras.layers.Layer):
-    def __init__(self, runs: Runs, shape: Sequence[int | None]) -> None:
+    def __init__(self, run: Callable[[Any], Any], shape: Sequence[int | None]) -> None:
         super().__init__(trainable=False, name="runtime")
-        self._runs, self._shape = runs, tuple(shape)
+        self._of_tensors, self._shape = run, tuple(shape)
 
     def call(self, images: Any) -> Any:
-        images = tf.cast(images, tf.float32)
-        found = tf.numpy_function(self._run, [images], tf.float32)
-        return tf.ensure_shape(found, (None, *self._shape))
-
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._runs(np.ascontiguousarray(images)), np.float32)
+        found = self._of_tensors(tf.cast(images, tf.float32))
+        return tf.ensure_shape(tf.cast(found, tf.float32), (None, *self._shape))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *self._shape)
@@ -68,19 +86,18 @@ def needs(package: str) -> InputError:
     )
 
 
-def _keras(path: Path) -> Runs:
+def _keras(path: Path) -> Callable[[Any], Any]:
     model = load_model(path)
-    return lambda images: keras.ops.convert_to_numpy(model(images, training=False))
+    return lambda images: model(images, training=False)
 
 
-def _savedmodel(path: Path) -> Runs:
+def _savedmodel(path: Path) -> Callable[[Any], Any]:
     found = tf.saved_model.load(str(path))
 
-    def run(images: np.ndarray) -> np.ndarray:
-        with_module: np.ndarray = found.serve(images).numpy()  # `found` owns the variables
-        return with_module
+    def served(images: Any) -> Any:
+        return found.serve(images)  # `found` owns the variables
 
-    return run
+    return served
 
 
 def _onnx(path: Path) -> Runs:
@@ -123,9 +140,12 @@ def _openvino(path: Path) -> Runs:
     return lambda images: np.asarray(compiled(images)[0])
 
 
-_RUNTIMES: dict[str, Callable[[Path], Runs]] = {
+#: What TensorFlow runs itself.
+_OF_TENSORS: dict[str, Callable[[Path], Callable[[Any], Any]]] = {
     "keras": _keras,
     "savedmodel": _savedmodel,
+}
+_RUNTIMES: dict[str, Callable[[Path], Runs]] = {
     "onnx": _onnx,
     "litert": _litert,
     "openvino": _openvino,

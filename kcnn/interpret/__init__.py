@@ -7,9 +7,11 @@ from typing import Any
 #: once it is imported, and would stand where the function shall.
 _HOME: dict[str, str] = {
     "Answers": "kcnn.interpret.answers",
+    "BoxErrors": "kcnn.interpret.boxes",
     "Exciting": "kcnn.interpret.excitation",
     "FeatureMaps": "kcnn.interpret.maps",
     "Filters": "kcnn.interpret.kernels",
+    "MaskErrors": "kcnn.interpret.regions",
     "Pair": "kcnn.interpret.pairs",
     "Preferred": "kcnn.interpret.preference",
     "accuracy_by_corruption": "kcnn.interpret.robustness",
@@ -18,6 +20,7 @@ _HOME: dict[str, str] = {
     "best_temperature": "kcnn.interpret.calibration",
     "by_class": "kcnn.interpret.mistakes",
     "calibration_curve": "kcnn.interpret.calibration",
+    "cascade": "kcnn.interpret.randomisation",
     "classifier": "kcnn.interpret.robustness",
     "confusion": "kcnn.interpret.mistakes",
     "corrupt": "kcnn.interpret.corruptions",
@@ -32,18 +35,23 @@ _HOME: dict[str, str] = {
     "look": "kcnn.interpret.health",
     "macro_f1": "kcnn.interpret.mistakes",
     "map_layers": "kcnn.interpret.maps",
+    "mask_errors": "kcnn.interpret.regions",
     "mcnemar": "kcnn.interpret.pairs",
+    "missed_and_invented": "kcnn.interpret.boxes",
     "most_confident_mistakes": "kcnn.interpret.mistakes",
     "negative_log_likelihood": "kcnn.interpret.calibration",
     "occlusion": "kcnn.interpret.covering",
     "permuted": "kcnn.interpret.robustness",
     "preferred": "kcnn.interpret.preference",
+    "preferred_each": "kcnn.interpret.preference",
+    "rank_correlation": "kcnn.interpret.randomisation",
     "risk_coverage": "kcnn.interpret.calibration",
     "saliency": "kcnn.interpret.sensitivity",
     "shifted": "kcnn.interpret.robustness",
     "style_transfer": "kcnn.interpret.style",
     "thresholds": "kcnn.interpret.two_classes",
     "wilson": "kcnn.interpret.mistakes",
+    "worst_pictures": "kcnn.interpret.mistakes",
 }
 
 __all__: list[str] = [*_HOME]  # noqa: PLE0604 - the names are strings

@@ -18,7 +18,7 @@ from kcnn.graph.flat import Call, Flat, check, flat
 from kcnn.interpret.gradient import gradient
 from kcnn.interpret.maps import map_call
 from kcnn.interpret.pixels import BATCH, as_images, resized
-from kcnn.interpret.scores import scores
+from kcnn.interpret.scores import refuse_not_finite, scores
 from kcnn.startup import keras
 
 #: Behind the last filters, what only shrinks or repeats a map is not looked at.
@@ -64,7 +64,8 @@ def grad_cam(
     run, found = gradient(score), []
     for begin in range(0, len(images), BATCH):
         part = slice(begin, begin + BATCH)
-        _, maps, slope = run(images[part], asked.classes[part])
+        values, maps, slope = run(images[part], asked.classes[part])
+        refuse_not_finite(values)
         weights = slope.mean(axis=(1, 2))  # (N, K)
         found.append(np.maximum(np.einsum("nhwk,nk->nhw", maps, weights), 0.0))
     result = np.concatenate(found)

@@ -13,7 +13,7 @@ import numpy as np
 from kcnn.errors import InputError
 from kcnn.graph.outputs import Meaning
 from kcnn.interpret.pixels import BATCH, as_images
-from kcnn.interpret.scores import Scores, scores
+from kcnn.interpret.scores import Scores, refuse_not_finite, scores
 from kcnn.startup import keras
 
 
@@ -93,7 +93,9 @@ def _falls(
 def _scores(asked: Scores, images: np.ndarray, label: int) -> np.ndarray:
     outputs = asked.network(images, training=False)
     found = asked.of(outputs, np.full(len(images), label))
-    return np.asarray(keras.ops.convert_to_numpy(found))
+    values = np.asarray(keras.ops.convert_to_numpy(found))
+    refuse_not_finite(values)
+    return values
 
 
 def _starts(side: int, window: int, stride: int) -> list[int]:

@@ -89,10 +89,18 @@ def exciting_each(
         numbers = [next(number) for _ in batch]
         for entries, of_unit in zip(best, np.moveaxis(values, -1, 0), strict=True):
             _keep(entries, of_unit, batch, numbers, top)
-    field = fields(found)[id(call.output)]
+    kept = [sorted(entries, reverse=True) for entries in best]
+    boxes = _boxes(run, units, fields(found)[id(call.output)], kept)
     return [
-        _result(run, call, unit, field, sorted(entries, reverse=True))
-        for unit, entries in zip(units, best, strict=True)
+        Exciting(
+            call.name,
+            unit,
+            np.stack([image for *_, image in entries]),
+            of_unit,
+            np.array([value for value, *_ in entries], "float32"),
+            np.array([-number for _, number, *_ in entries]),
+        )
+        for unit, entries, of_unit in zip(units, kept, boxes, strict=True)
     ]
 
 
@@ -114,36 +122,45 @@ def _keep(
         (heapq.heappush if len(entries) < top else heapq.heapreplace)(entries, entry)
 
 
-def _result(
-    run: keras.Model, call: Call, unit: int, field: Field | None, entries: list[_Entry]
-) -> Exciting:
-    images = np.stack([image for *_, image in entries])
-    values = np.array([value for value, *_ in entries], "float32")
-    height, width = images.shape[1:3]
-    boxes = np.tile([0, 0, height, width], (len(images), 1))
-    if field is not None:
-        places = [place for _, _, place, _ in entries]
-        seen = [field.box(row, column, height, width) for row, column in places]
-        if _enough(run, unit, images, places, seen):
-            boxes = np.array(seen)
-    numbers = np.array([-number for _, number, *_ in entries])
-    return Exciting(call.name, unit, images, boxes, values, numbers)
+def _boxes(
+    run: keras.Model, units: Sequence[int], field: Field | None, kept: Sequence[Sequence[_Entry]]
+) -> list[np.ndarray]:
+    """What each unit sees of its pictures, (k, 4) each; all of them where that is not enough."""
+    if not kept:
+        return []
+    height, width = kept[0][0][3].shape[:2]
+    whole = [np.tile([0, 0, height, width], (len(entries), 1)) for entries in kept]
+    if field is None:
+        return whole
+    seen = [
+        np.array([field.box(place[0], place[1], height, width) for _, _, place, _ in entries])
+        for entries in kept
+    ]
+    enough = _enough(run, units, kept, seen)
+    return [a if fits else b for fits, a, b in zip(enough, seen, whole, strict=True)]
 
 
 def _enough(
     run: keras.Model,
-    unit: int,
-    images: np.ndarray,
-    places: Sequence[tuple[int, ...]],
-    boxes: Sequence[tuple[int, ...]],
-) -> bool:
-    """Whether the unit's values stay where all outside of the boxes becomes something else."""
-    others = images[:, ::-1, ::-1].copy()
-    for other, image, (top, left, bottom, right) in zip(others, images, boxes, strict=True):
-        other[top:bottom, left:right] = image[top:bottom, left:right]
-    at = [(index, *place, unit) for index, place in enumerate(places)]
-    before, after = (np.array([_values(run, x)[i] for i in at]) for x in (images, others))
-    return bool(np.allclose(before, after, rtol=1e-3, atol=1e-4 * max(np.abs(before).max(), 1e-6)))
+    units: Sequence[int],
+    kept: Sequence[Sequence[_Entry]],
+    boxes: Sequence[np.ndarray],
+) -> list[bool]:
+    """Whether each unit's values stay where all outside of the boxes becomes something else."""
+    others = []
+    for entries, of_unit in zip(kept, boxes, strict=True):
+        for (*_, image), (top, left, bottom, right) in zip(entries, of_unit, strict=True):
+            other = image[::-1, ::-1].copy()
+            other[top:bottom, left:right] = image[top:bottom, left:right]
+            others.append(other)
+    changed = [_values(run, batch) for batch in batches(np.stack(others))]
+    after, found = iter(np.concatenate(changed)), list[bool]()
+    for unit, entries in zip(units, kept, strict=True):
+        old = np.array([value for value, *_ in entries])
+        new = np.array([next(after)[(*place, unit)] for _, _, place, _ in entries])
+        near = 1e-4 * max(np.abs(old).max(), 1e-6)
+        found.append(bool(np.allclose(old, new, rtol=1e-3, atol=near)))
+    return found
 
 
 def _values(run: keras.Model, batch: np.ndarray) -> np.ndarray:

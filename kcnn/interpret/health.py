@@ -6,6 +6,7 @@ Looking leaves nothing behind: statistics, seeds and metrics are afterwards what
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,16 +42,54 @@ def look(model: keras.Model, images: Any, targets: Any = None) -> Seen:
         images: (N, ...) of what it takes.
         targets: (N, ...) of what its loss takes.
     """
-    images = keras.ops.convert_to_tensor(images)
-    with _left_as_it_was(model), _watched(rectifiers(model)) as outputs:
-        if targets is None or keras.backend.backend() != "tensorflow":
-            model(images, training=False)
-            gradients = {}
-        else:
-            gradients = _gradients(model, images, keras.ops.convert_to_tensor(targets))
-    names = _names([operation for operation, found in outputs if found])
-    held = [found for _, found in outputs if found]
-    return Seen({name: _dead(found) for name, found in zip(names, held, strict=True)}, gradients)
+    return Looking(model)(images, targets)
+
+
+class Looking:
+    """Looks at the same network again and again, quicker where that is traced.
+
+    Operation by operation, starting them takes longer than computing them. A trace takes as long as
+    some such looks; it serves until layers are frozen or set free. Its figures may differ from
+    those without in the last bits. What Keras is to run eagerly is not traced.
+
+    Args:
+        model: As for `look`.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._traced: Callable[..., Any] | None = None
+        self._trained = list[int]()  # ids of the weights that it gives gradients of
+
+    def __call__(self, images: Any, targets: Any = None, *, traced: bool = False) -> Seen:
+        """What `look` gives."""
+        tensors = [keras.ops.convert_to_tensor(x) for x in (images, targets) if x is not None]
+        run = self._graph() if traced and _is_traceable(self._model) else self._once
+        with _left_as_it_was(self._model):
+            highest, norms = run(*tensors)
+        read = keras.ops.convert_to_numpy
+        return Seen(
+            {name: read(values) <= 0.0 for name, values in highest.items()},
+            {path: float(norm) for path, norm in norms.items()},
+        )
+
+    def _graph(self) -> Callable[..., Any]:
+        trained = [id(weight) for weight in self._model.trainable_variables]
+        if self._traced is None or trained != self._trained:
+            self._traced, self._trained = tf.function(self._once, autograph=False), trained
+        return self._traced
+
+    def _once(self, images: Any, targets: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Tensors: highest values (C,) by layer, and norms by path of a weight."""
+        with _watched(rectifiers(self._model)) as outputs:
+            if targets is None or keras.backend.backend() != "tensorflow":
+                self._model(images, training=False)
+                norms = {}
+            else:
+                norms = _gradients(self._model, images, targets)
+        names = _names([operation for operation, found in outputs if found])
+        held = [found for _, found in outputs if found]
+        return {name: _highest(found) for name, found in zip(names, held, strict=True)}, norms
 
 
 def rectifiers(model: keras.Model) -> list[keras.Operation]:
@@ -114,14 +153,18 @@ def update_ratio(before: Any, now: Any, steps: int = 1) -> float:
     return moved / length / steps if length else float("nan")
 
 
-def _gradients(model: keras.Model, images: Any, targets: Any) -> dict[str, float]:
+def _is_traceable(model: keras.Model) -> bool:
+    return keras.backend.backend() == "tensorflow" and not model.run_eagerly
+
+
+def _gradients(model: keras.Model, images: Any, targets: Any) -> dict[str, Any]:
     weights = list(model.trainable_variables)
     with tf.GradientTape() as tape:
         said = model(images, training=False)
         loss = model.compute_loss(x=images, y=targets, y_pred=said, training=False)
     found = tape.gradient(loss, [weight.value for weight in weights])
     return {
-        weight.path: float(tf.norm(tf.cast(gradient, tf.float32)))
+        weight.path: tf.norm(tf.cast(gradient, tf.float32))
         for weight, gradient in zip(weights, found, strict=True)
         if gradient is not None
     }
@@ -135,15 +178,15 @@ def _rectifies(operation: keras.Operation) -> bool:
     return type(operation).__name__ == "Relu"  # of keras.ops
 
 
-def _dead(outputs: Sequence[Any]) -> np.ndarray:
+def _highest(outputs: Sequence[Any]) -> Any:
     """(C,) of all outputs of a layer, which may have been called more than once."""
     first = keras.config.image_data_format() == "channels_first"
     highest = []
     for output in outputs:
         channels = 1 if first and len(output.shape) == 4 else len(output.shape) - 1
         others = [axis for axis in range(len(output.shape)) if axis != channels]
-        highest.append(keras.ops.convert_to_numpy(keras.ops.max(output, others)))
-    return np.max(highest, axis=0) <= 0.0
+        highest.append(keras.ops.max(output, others))
+    return functools.reduce(keras.ops.maximum, highest)
 
 
 def _names(found: Sequence[keras.Operation]) -> list[str]:

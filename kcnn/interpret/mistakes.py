@@ -124,6 +124,20 @@ def most_confident_mistakes(answers: Answers, count: int = 16) -> Mistakes:
     return Mistakes(found, answers.truth[found], answers.said[found], answers.confidence[found])
 
 
+def worst_pictures(scores: np.ndarray, count: int = 6) -> np.ndarray:
+    """The numbers of the pictures with the lowest scores, the worst first; of equals the first.
+
+    Args:
+        scores: (N,) of each picture, such as mean IoU or F1; NaN is not ranked.
+        count: At most so many.
+
+    Returns:
+        (M,) int64.
+    """
+    ranked = np.argsort(scores, kind="stable")  # NaN goes behind
+    return ranked[~np.isnan(np.asarray(scores, "float64")[ranked])][: max(count, 0)]
+
+
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 

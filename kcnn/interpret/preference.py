@@ -20,14 +20,12 @@ import numpy as np
 
 from kcnn.errors import InputError
 from kcnn.graph.flat import Call, flat
+from kcnn.interpret.colours import Colours, colours_of, limits_of, sample_of
 from kcnn.interpret.gradient import gradient
-from kcnn.interpret.pixels import as_images
 from kcnn.startup import keras
-from kcnn.weights.preprocessing import of_model
 
 _DECAY, _SQUARES, _EPSILON = 0.9, 0.999, 1e-12  # of Adam
 _BEGIN = 0.1  # standard deviation of the coefficients at first
-_SAMPLE = 1000  # images of which colours are taken
 
 
 @dataclass(frozen=True)
@@ -40,24 +38,6 @@ class Preferred:
     limits: tuple[float, float]  #: of pixel values
     before: np.ndarray  #: (U,) float32, of the units on the noise in the beginning
     after: np.ndarray  #: (U,) float32, of the units on the pictures
-
-
-@dataclass(frozen=True)
-class _Colours:
-    """Between free numbers z, of mean 0 and not correlated, and pixels within limits."""
-
-    low: float
-    high: float
-    mean: np.ndarray  #: (C,) of the logits of pixels
-    mix: np.ndarray  #: (C, C), a root of their covariance
-
-    def pixels(self, z: np.ndarray) -> np.ndarray:
-        return self.low + (self.high - self.low) / (1.0 + np.exp(-(z @ self.mix.T + self.mean)))
-
-    def back(self, pixels: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """The gradient with respect to z, of that with respect to the pixels."""
-        inside = (pixels - self.low) * (self.high - pixels) / (self.high - self.low)
-        return (slope * inside) @ self.mix
 
 
 def preferred(
@@ -97,16 +77,55 @@ def preferred(
     Raises:
         InputError: No such layer or unit; limits that cannot be known; settings out of range.
     """
+    units = (unit,) if isinstance(unit, int) else tuple(unit)
+    return preferred_each(
+        model, [(layer, units)], images=images, limits=limits, shape=shape, steps=steps,
+        learning_rate=learning_rate, jitter=jitter, variation=variation, seed=seed,
+    )[0]  # fmt: skip
+
+
+def preferred_each(
+    model: keras.Model,
+    wanted: Sequence[tuple[str | keras.layers.Layer | None, Sequence[int]]],
+    *,
+    images: Any = None,
+    limits: tuple[float, float] | None = None,
+    shape: tuple[int, int, int] | None = None,
+    steps: int = 256,
+    learning_rate: float = 0.1,
+    jitter: int = 4,
+    variation: float = 0.1,
+    seed: int = 0,
+) -> list[Preferred]:
+    """Pictures that units of several layers prefer, made in one pass; see `preferred`.
+
+    Args:
+        model: Functional or sequential, nested ones too.
+        wanted: Layers, and units of each; None are the model's outputs, as logits.
+        images: As all that follows, of `preferred`.
+        limits: Smallest and largest pixel value.
+        shape: (H, W, C) of the pictures.
+        steps: Of Adam.
+        learning_rate: Of Adam.
+        jitter: Pixels.
+        variation: Weight of the total variation.
+        seed: Of the noise and of the moves.
+
+    Raises:
+        InputError: As `preferred`; nothing is wanted.
+    """
     if steps < 0 or jitter < 0 or learning_rate <= 0 or variation < 0:
         raise InputError(
             f"steps, jitter and variation are at least 0, learning_rate is above 0; "
             f"received {steps}, {jitter}, {variation}, {learning_rate}."
         )
-    sample = None if images is None else _sample(images)
+    if not wanted:
+        raise InputError("wanted is layers with units of each; received none.")
+    sample = None if images is None else sample_of(images)
     size = shape or (None if sample is None else sample.shape[1:])
-    found = flat(model, size, logits=layer is None)
-    call = next(c for c in reversed(found.calls) if c.output is found.output)
-    call = call if layer is None else found.find(layer)
+    found = flat(model, size, logits=any(layer is None for layer, _ in wanted))
+    end = next(c for c in reversed(found.calls) if c.output is found.output)
+    groups = [(end if layer is None else found.find(layer), tuple(own)) for layer, own in wanted]
     if None in found.input.shape[1:]:
         raise InputError(f"{model.name} takes images of any size: give shape=(H, W, C), or images.")
     if jitter >= min(found.input.shape[1:3]):
@@ -114,46 +133,60 @@ def preferred(
             f"jitter is less than the side of the picture, {min(found.input.shape[1:3])} pixels; "
             f"received {jitter}."
         )
-    units = (unit,) if isinstance(unit, int) else tuple(unit)
-    _check_units(call, units)
-    colours = _colours(sample, _limits(model, images, sample, limits), found.input.shape[-1])
-    network = found.model(call.output)
+    for call, units in groups:
+        _check_units(call, units)
+    colours = colours_of(sample, limits_of(model, images, sample, limits), found.input.shape[-1])
+    network = found.model([call.output for call, _ in groups])
+    of_units = [units for _, units in groups]
     # Total variation counts in bytes, so that its weight means the same in all limits.
-    score = _score(network, units, jitter, variation * 255.0 / (colours.high - colours.low))
-    pictures = _ascend(score, colours, (len(units), *found.input.shape[1:]), steps, learning_rate,
+    score = _score(network, of_units, jitter, variation * 255.0 / (colours.high - colours.low))
+    count = sum(map(len, of_units))
+    pictures = _ascend(score, colours, (count, *found.input.shape[1:]), steps, learning_rate,
                        jitter, np.random.default_rng(seed))  # fmt: skip
-    plain = _score(network, units, 0, 0.0)
+    plain = _score(network, of_units, 0, 0.0)
     before, after = (
         np.asarray(keras.ops.convert_to_numpy(plain(x, np.zeros(2, "int32")))) for x in pictures
     )
-    span = (colours.low, colours.high)
-    return Preferred(call.name, units, pictures[1], span, before, after)
+    span, made, begin = (colours.low, colours.high), list[Preferred](), 0
+    for call, units in groups:
+        own = slice(begin, begin + len(units))
+        made.append(Preferred(call.name, units, pictures[1][own], span, before[own], after[own]))
+        begin += len(units)
+    return made
 
 
 def _score(
-    network: keras.Model, units: Sequence[int], jitter: int, variation: float
+    network: keras.Model, units: Sequence[Sequence[int]], jitter: int, variation: float
 ) -> Callable[[Any, Any], Any]:
-    """The units' values, less the total variation, on pictures moved by (rows, columns)."""
-    ops, number = keras.ops, np.asarray(units, "int32")
+    """The units' values, less the total variation, on pictures moved by (rows, columns).
+
+    The first pictures are for the units of the network's first output, and so on.
+    """
+    ops = keras.ops
 
     def score(pictures: Any, move: Any) -> Any:
         edge, shape = [jitter, jitter], pictures.shape
         moved = ops.pad(pictures, [[0, 0], edge, edge, [0, 0]], mode="reflect")
         moved = ops.slice(moved, ops.stack([0, move[0], move[1], 0]), shape)
-        values = ops.cast(network(moved, training=False), "float32")
-        if len(values.shape) == 4:
-            values = ops.mean(values, axis=(1, 2))
+        own, begin = [], 0
+        outputs = keras.tree.flatten(network(moved, training=False))
+        for output, of_layer in zip(outputs, units, strict=True):
+            number = np.asarray(of_layer, "int32")[:, None]
+            values = ops.cast(output[begin : begin + len(number)], "float32")
+            if len(values.shape) == 4:
+                values = ops.mean(values, axis=(1, 2))
+            own.append(ops.take_along_axis(values, number, axis=1)[:, 0])
+            begin += len(number)
         down = ops.mean(ops.abs(moved[:, 1:] - moved[:, :-1]), axis=(1, 2, 3))
         across = ops.mean(ops.abs(moved[:, :, 1:] - moved[:, :, :-1]), axis=(1, 2, 3))
-        own = ops.take_along_axis(values, number[:, None], axis=1)[:, 0]
-        return own - variation * (down + across)
+        return ops.concatenate(own) - variation * (down + across)
 
     return score
 
 
 def _ascend(
     score: Callable[[Any, Any], Any],
-    colours: _Colours,
+    colours: Colours,
     shape: tuple[int, ...],
     steps: int,
     rate: float,
@@ -188,52 +221,6 @@ def _scale(height: int, width: int) -> np.ndarray:
     rows, columns = np.fft.fftfreq(height)[:, np.newaxis], np.fft.fftfreq(width)
     scale = 1.0 / np.maximum(np.hypot(rows, columns), 1.0 / max(height, width))
     return (scale / np.sqrt(np.mean(scale**2)))[np.newaxis, :, :, np.newaxis]
-
-
-def _sample(images: Any) -> np.ndarray:
-    sample = as_images(images[:_SAMPLE])
-    if len(sample) < 2:
-        raise InputError("Two training images at least say how colours go together; received 1.")
-    return sample
-
-
-def _limits(
-    model: keras.Model, images: Any, sample: np.ndarray | None, said: tuple[float, float] | None
-) -> tuple[float, float]:
-    if said is None and sample is not None:
-        of_bytes = str(getattr(images, "dtype", "")).endswith("uint8")
-        said = (0.0, 255.0) if of_bytes else (float(sample.min()), float(sample.max()))
-    if said is not None:
-        low, high = map(float, said)
-        if not low < high:
-            raise InputError(f"limits are a smaller and a larger pixel value; received {said!r}.")
-        return low, high
-    norm = of_model(model)
-    if norm is None or min(norm.deviation) < 5.0 or not 0.0 <= min(norm.mean) <= 255.0:
-        raise InputError(
-            f"Which pixel values {model.name} was trained on cannot be seen: it does not begin by "
-            f"normalising bytes. Give training images (images=), or limits=(0, 1), say."
-        )
-    return 0.0, 255.0
-
-
-def _colours(sample: np.ndarray | None, limits: tuple[float, float], channels: int) -> _Colours:
-    """How the channels of pixels go together; without images as those of natural ones do."""
-    low, high = limits
-    if sample is None:
-        # Ones and a share of what is common: near what photographs have, in every limits.
-        mix = np.linalg.cholesky(np.full((channels, channels), 0.9) + 0.1 * np.eye(channels))
-        return _Colours(low, high, np.zeros(channels), mix)
-    if sample.min() < low - 1e-6 or sample.max() > high + 1e-6:
-        raise InputError(
-            f"The images' values lie between {sample.min():.4g} and {sample.max():.4g}, outside "
-            f"of limits={limits}."
-        )
-    shares = np.clip((sample.astype("float64") - low) / (high - low), 0.02, 0.98)
-    logits = np.log(shares / (1.0 - shares)).reshape(-1, channels)
-    covariance = np.atleast_2d(np.cov(logits.T)) + 1e-6 * np.eye(channels)
-    values, axes = np.linalg.eigh(covariance)
-    return _Colours(low, high, logits.mean(axis=0), axes * np.sqrt(values))
 
 
 def _check_units(call: Call, units: Sequence[int]) -> None:

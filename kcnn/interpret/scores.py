@@ -66,36 +66,56 @@ def scores(
     seen = bool(getattr(model, "inputs", None) and getattr(model, "outputs", None))
     found = flat(model, shape_of(images), logits=True) if seen else None
     network = model if found is None else found.model(found.output)
+    end = None if found is None else found.ending
+    if end is not None and said not in (None, "logits" if end == "linear" else "probabilities"):
+        raise InputError(
+            f"The model's outputs are said to be {said}, but it ends with a {end} layer."
+        )
+    shape: tuple[int | None, ...] = () if found is None else tuple(found.output.shape)
+    if end is not None and classes is not None and len(shape) == 2 and shape[1] is not None:
+        # The graph says it all: no image has to go through.
+        return Scores(found, network, False, _asked(classes, len(images), shape[1]))
     outputs = np.concatenate([
         np.asarray(keras.ops.convert_to_numpy(
             keras.ops.cast(network(images[i : i + BATCH], training=False), "float32")
         ))
         for i in range(0, len(images), BATCH)
     ])  # fmt: skip
-    end = None if found is None else found.ending
-    if end is not None and said not in (None, "logits" if end == "linear" else "probabilities"):
-        raise InputError(
-            f"The model's outputs are said to be {said}, but it ends with a {end} layer."
-        )
     logits = end is not None
     if not logits or outputs.ndim != 2 or not np.isfinite(outputs).all():
         logits = meaning(model, outputs, said) == "logits"
-    return Scores(found, network, not logits, _classes(outputs, not logits, classes))
-
-
-def _classes(
-    outputs: np.ndarray, probabilities: bool, classes: int | Sequence[int] | np.ndarray | None
-) -> np.ndarray:
-    count = max(outputs.shape[1], 2)
     if classes is None:
-        if outputs.shape[1] > 1:
-            return outputs.argmax(axis=1)
-        return (outputs[:, 0] > (0.5 if probabilities else 0.0)).astype(int)
-    wanted = np.asarray(classes)
-    fits = wanted.shape in ((), (len(outputs),)) and np.issubdtype(wanted.dtype, np.integer)
+        return Scores(found, network, not logits, _said(outputs, 0.0 if logits else 0.5))
+    return Scores(found, network, not logits, _asked(classes, *outputs.shape))
+
+
+def refuse_not_finite(values: np.ndarray) -> None:
+    """Refuse scores of which no evidence can be made.
+
+    Raises:
+        InputError: Some are NaN or infinite.
+    """
+    if not np.isfinite(values).all():
+        raise InputError(
+            "The model's outputs for these images are not finite. Perhaps it divides by the "
+            "images' deviation, or its weights are NaN."
+        )
+
+
+def _said(outputs: np.ndarray, threshold: float) -> np.ndarray:
+    """(N,) the classes that a model predicts; of one output class 1 above the threshold."""
+    if outputs.shape[1] > 1:
+        return outputs.argmax(axis=1)
+    return (outputs[:, 0] > threshold).astype(int)
+
+
+def _asked(classes: int | Sequence[int] | np.ndarray, images: int, outputs: int) -> np.ndarray:
+    """(N,) the classes that are asked for."""
+    count, wanted = max(outputs, 2), np.asarray(classes)
+    fits = wanted.shape in ((), (images,)) and np.issubdtype(wanted.dtype, np.integer)
     if not fits or wanted.min() < 0 or wanted.max() >= count:
         raise InputError(
-            f"classes is a number from 0 to {count - 1}, or one for each of the {len(outputs)} "
+            f"classes is a number from 0 to {count - 1}, or one for each of the {images} "
             f"images; received {classes!r}."
         )
-    return np.broadcast_to(wanted, (len(outputs),)).astype(int)
+    return np.broadcast_to(wanted, (images,)).astype(int)

@@ -15,7 +15,7 @@ from kcnn.errors import InputError
 from kcnn.graph.outputs import Meaning
 from kcnn.interpret.gradient import gradient
 from kcnn.interpret.pixels import BATCH, as_images
-from kcnn.interpret.scores import scores
+from kcnn.interpret.scores import refuse_not_finite, scores
 from kcnn.startup import keras
 
 
@@ -60,13 +60,18 @@ def saliency(
     def score(batch: Any, classes: Any) -> Any:
         return asked.of(asked.network(batch, training=False), classes)
 
-    run, found = gradient(score, traced=samples > 4), []
+    run, found = gradient(score), []
     for begin in range(0, len(images), BATCH):
         part = slice(begin, begin + BATCH)
         batch, total = images[part], np.zeros_like(images[part])
         width = noise * np.ptp(batch, axis=(1, 2, 3), keepdims=True)
-        for _ in range(samples):
-            noisy = batch + width * random.standard_normal(batch.shape, "float32")
-            total += run(noisy, asked.classes[part]).slope
+        together = max(BATCH // len(batch), 1)  # copies that fill a batch
+        for first in range(0, samples, together):
+            shape = (min(together, samples - first), *batch.shape)
+            noisy = batch + width * random.standard_normal(shape, "float32")
+            labels = np.tile(asked.classes[part], len(noisy))
+            values, _, slope = run(noisy.reshape(-1, *batch.shape[1:]), labels)
+            refuse_not_finite(values)
+            total += slope.reshape(shape).sum(axis=0)
         found.append(np.abs(total / samples).max(axis=-1))
     return np.concatenate(found)

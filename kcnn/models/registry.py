@@ -9,6 +9,7 @@ import contextlib
 import fnmatch
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -257,6 +258,15 @@ def _import_source(name: str) -> str:
                 f"Give FILE.py:NAME or package.module:NAME."
             ) from error
     return name_in_source
+
+
+def import_code(source: str | os.PathLike[str]) -> None:
+    """Run a Python file, or import a module, once: it registers what is its own.
+
+    Raises:
+        InputError: There is none.
+    """
+    _import_source(f"{os.fspath(source)}:*")
 
 
 def is_imported(name: str) -> bool:

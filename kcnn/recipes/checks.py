@@ -5,9 +5,11 @@ A check takes the field's name and a value that is not None.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from numbers import Real
 from operator import index
 from typing import Any, get_args
@@ -16,6 +18,10 @@ from kcnn.errors import InputError
 
 #: What the columns of a table hold.
 COLUMNS = ("file", "label", "split", "weight")
+#: What begins the name of something that a recipe does not hold: the user's program has it.
+OWN = "own: "
+#: What Python hands over in place of a recipe's own.
+COMPILED = ("optimizer", "loss", "metrics")
 
 Check = Callable[[str, Any], Any]
 
@@ -48,10 +54,15 @@ def between(low: float, below: float, meaning: str) -> Check:
     return check
 
 
-def choice(allowed: Any, otherwise: Mapping[str, str] | None = None) -> Check:
-    """One of the values of a `Literal`; `otherwise` says how to have what goes by no such name."""
+def choice(allowed: Any, otherwise: Mapping[str, str] | None = None, *, own: bool = False) -> Check:
+    """One of the values of a `Literal`; `otherwise` says how to have what goes by no such name.
+
+    With `own`, the name of one that was handed over passes, too.
+    """
 
     def check(name: str, value: Any) -> Any:
+        if own and isinstance(value, str) and value.startswith(OWN):
+            return value
         if isinstance(value, bool) or value not in get_args(allowed):
             choices = ", ".join(map(str, get_args(allowed)))
             hint = (otherwise or {}).get(str(value).lower(), "")
@@ -147,6 +158,39 @@ def validation(name: str, value: Any) -> float:
             f"validation is a share of the training images between 0 and 1, or a whole number of "
             f"images; epochs are chosen on it, so that it cannot be 0. Received {value!r}."
         )
+    return found
+
+
+def compiled(name: str, value: Any) -> dict[str, Any]:
+    """What was handed over, by its name among the arguments of `compile`, as JSON."""
+    if not isinstance(value, Mapping) or value.keys() - {*COMPILED}:
+        raise InputError(
+            f"{name} holds configs of Keras by {', '.join(COMPILED)}; received {value!r}. "
+            f"kcnn.train(recipe, optimizer=..., loss=..., metrics=...) fills it in."
+        )
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{name} is plain data, as JSON has it: {error}.") from error
+    return found
+
+
+def rates(name: str, value: Any) -> tuple[tuple[int, float], ...]:
+    """Pairs of a step and a learning rate, the steps rising."""
+    try:
+        if isinstance(value, (str, Mapping)):
+            raise TypeError
+        found = tuple(
+            (whole(0)(name, step), float(between(1e-12, math.inf, "a rate")(name, rate)))
+            for step, rate in value
+        )
+        if any(a[0] >= b[0] for a, b in pairwise(found)):
+            raise ValueError
+    except (TypeError, ValueError, InputError):
+        raise InputError(
+            f"{name} are pairs of a step, from 0 up and rising, and a learning rate above 0; "
+            f"received {value!r}."
+        ) from None
     return found
 
 

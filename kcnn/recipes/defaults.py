@@ -46,7 +46,8 @@ class ResolvedRecipe(Recipe):
     def slots(self) -> int:
         """Values kept for each weight: those of the method, an average, a sum of gradients."""
         kept = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "lion": 1}
-        own = kept.get(self.optimizer, 1 + bool(self.momentum))  # rmsprop
+        unknown = 2 if self.compiled else 1 + bool(self.momentum)  # one of the user's own; rmsprop
+        own = kept.get(self.optimizer, unknown)
         return own + (self.ema is not None) + (self.accumulate > 1)
 
 
@@ -99,7 +100,7 @@ def resolve(
         InputError: Fields that exclude each other; a batch larger than the training split.
     """
     optimizer = recipe.optimizer or family.optimizer
-    rate = family.learning_rate if optimizer == family.optimizer else _RATES[optimizer]
+    rate = family.learning_rate if optimizer == family.optimizer else _RATES.get(optimizer)
     few = images < _FEW
     most = max(images // recipe.accumulate, 1)
     batch_size = recipe.batch_size or min(family.batch_size or (32 if few else 128), most)
@@ -132,10 +133,9 @@ def resolve(
         "weight_decay": decay if optimizer == family.optimizer else 0.0,
     }
     fields = recipe.to_dict()
-    if recipe.augment == "auto":
-        small = min(height or math.inf, width or math.inf) < SMALLEST_TO_CROP
-        fields["augment"] = "crop-flip" if colour and not small else "none"
-    cropped = fields["augment"].startswith("crop")
+    small = min(height or math.inf, width or math.inf) < SMALLEST_TO_CROP
+    found = recipe.augmentations.without_auto("crop-flip" if colour and not small else "none")
+    fields["augment"], cropped = str(found), found.crop
     filled["evaluation_scale"] = MARGIN if cropped and height is None and not pictures else 1.0
     if pictures and cropped:
         filled["scale"] = SCALE

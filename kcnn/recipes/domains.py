@@ -133,7 +133,7 @@ def parse(text: str, before: Domain = None) -> Domain:
     Raises:
         InputError: It is none of these.
     """
-    if ":" in text:
+    if ":" in text and "=" not in text:  # crop+randaugment=2:9 is no range
         low, high, *rest = (part.strip() for part in text.split(":"))
         scale = rest[0] if rest else before.scale if isinstance(before, Range) else "linear"
         if len(rest) > 1:

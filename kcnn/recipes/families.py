@@ -238,10 +238,12 @@ CONDITIONS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "swa_start": ("swa", (True,)),
     "swa_learning_rate": ("swa", (True,)),
     "swa_every": ("swa", (True,)),
+    "plateau_factor": ("schedule", ("plateau",)),
+    "plateau_patience": ("schedule", ("plateau",)),
 }
 
 #: Fields that belong to the search, not to a trial.
 NOT_SEARCHED = (
-    "model", "data", "epochs", "seed", "validation", "ignore", "deduplicate", "name", "logs",
-    "options",
+    "model", "data", "epochs", "seed", "validation", "ignore", "deduplicate", "monitor", "name",
+    "logs", "options", "compiled", "rates",
 )  # fmt: skip

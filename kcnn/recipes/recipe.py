@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 
 from kcnn.errors import InputError
 from kcnn.recipes import checks
+from kcnn.recipes.augmentations import Augmentations
+from kcnn.recipes.augmentations import augment as augmentation
 from kcnn.recipes.class_weights import class_weights
 from kcnn.recipes.fields import (
     ALWAYS_THERE,
@@ -25,8 +27,7 @@ from kcnn.recipes.fields import (
 )
 
 Optimizer = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "lion"]
-Schedule = Literal["constant", "step", "cosine"]
-Augment = Literal["auto", "none", "flip", "crop", "crop-flip"]
+Schedule = Literal["constant", "step", "cosine", "plateau"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Select = Literal["best", "last"]
 OnNan = Literal["stop", "retry"]
@@ -92,15 +93,29 @@ class Recipe:
         "sgd is plain; momentum and nesterov are SGD with momentum; adamw is Adam with decay; lion "
         "goes by signs (Chen et al. 2023). SGDW is momentum with weight_decay: all decay is "
         "decoupled here.",
-        checks.choice(Optimizer, {"sgdw": _SGDW}),
+        checks.choice(Optimizer, {"sgdw": _SGDW}, own=True),
     )
     learning_rate: float | None = field(
         None, "Peak learning rate.", checks.between(1e-12, math.inf, "a number above 0")
     )
     schedule: Schedule | None = field(
         None,
-        "Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4.",
-        checks.choice(Schedule),
+        "Of the learning rate: cosine to 0; step divides by 10 after 1/2 and after 3/4; plateau "
+        "lowers it where validation gets no better.",
+        checks.choice(Schedule, own=True),
+    )
+    plateau_factor: float = field(
+        0.1,
+        "Of schedule plateau: what the rate is multiplied by, between 0 and 1.",
+        checks.between(1e-12, 1, "a factor between 0 and 1, such as 0.1"),
+        older=0.1,
+    )
+    plateau_patience: int = field(
+        10,
+        "Of schedule plateau: epochs without a better figure of monitor (open: without a lower "
+        "loss) that lower the rate; better is by more than 1e-4.",
+        checks.whole(1),
+        older=10,
     )
     warmup: float | None = field(
         None,
@@ -142,10 +157,12 @@ class Recipe:
         checks.between(0, math.inf, "a number from 0 up (0 is off)"),
         tasks=("classification",),
     )
-    augment: Augment = field(
+    augment: str = field(
         "auto",
-        "Random crop and flip; auto: crop-flip for colour images from 24 pixels up, else none.",
-        checks.choice(Augment),
+        "At random, and anew at each step: none, or names with commas between, in any order: flip, "
+        "crop (auto: both for colour images from 24 pixels up, else none), rotation=15 (degrees), "
+        "zoom=0.1, colour=0.2, erasing=0.5 (probability), randaugment=2:9 (operations, magnitude).",
+        augmentation,
     )
     scale: float | None = field(
         None,
@@ -238,7 +255,18 @@ class Recipe:
         checks.whole(1),
     )
     early_stopping: int | None = field(
-        None, "Stop after so many epochs without a lower validation loss.", checks.whole(1)
+        None,
+        "Stop after so many epochs without a better figure of monitor on validation; open: without "
+        "a lower loss.",
+        checks.whole(1),
+    )
+    monitor: str | None = field(
+        None,
+        "Figure on validation that chooses the weights to keep, and that early_stopping and "
+        "schedule plateau wait for: loss, accuracy, macro_f1, balanced_accuracy, mean_iou, ap50, "
+        "and what else the task has. Open: its first one chooses, the loss is waited for.",
+        checks.text,
+        older=None,
     )
     select: Select = field(
         "best",
@@ -398,12 +426,34 @@ class Recipe:
     histograms: bool = field(
         False, "Write weight histograms for TensorBoard at every epoch.", checks.switch, role="free"
     )
+    health: bool = field(
+        False,
+        "Log how far weights move, gradients, silent ReLUs, and BatchNorm's drift, each epoch.",
+        checks.switch,
+        role="free",
+        older=False,
+    )
     images_every: int | None = field(
         None,
         "Write filters, maps and mistakes for TensorBoard every so many epochs; else at the end.",
         checks.whole(1),
         role="free",
         older=None,
+    )
+    compiled: Mapping[str, Any] = field(
+        {},
+        "Optimizer, loss and metrics that Python handed over in place of the recipe's own, as "
+        "Keras' configs.",
+        checks.compiled,
+        older={},
+    )
+    rates: tuple[tuple[int, float], ...] = field(
+        (),
+        "Peak learning rates from later steps on, as pairs (step, rate): what `kcnn resume "
+        "--learning-rate` changed.",
+        checks.rates,
+        role="free",
+        older=(),
     )
     name: str | None = field(
         None,
@@ -417,6 +467,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self, Recipe)
+        if ("optimizer" in self.compiled) != str(self.optimizer).startswith(checks.OWN):
+            raise InputError(
+                f"optimizer={self.optimizer!r} and the optimizer in compiled do not go together: a "
+                f"recipe of an optimizer of your own has both. kcnn.train(recipe, optimizer=...) "
+                f"fills them in."
+            )
+        self._say_colour_once()
         if self.swa_start is None and (self.swa_learning_rate or self.swa_validation):
             raise InputError(
                 "swa_learning_rate and swa_validation are of stochastic weight averaging; it needs "
@@ -462,6 +519,18 @@ class Recipe:
                 f"One average at a time: received swa_start={self.swa_start} and ema={self.ema}."
             )
 
+    def _say_colour_once(self) -> None:
+        """Colour that is said as an augmentation is the field's."""
+        said = Augmentations.of(self.augment)
+        if said.colour is None:
+            return
+        if self.colour not in (None, said.colour):
+            raise InputError(
+                f"augment has colour={said.colour:g}, and colour is {self.colour:g}. Leave one out."
+            )
+        object.__setattr__(self, "augment", str(said))
+        object.__setattr__(self, "colour", said.colour)
+
     def __eq__(self, other: object) -> bool:  # whether fields could be open does not matter
         return isinstance(other, Recipe) and self.to_dict() == other.to_dict()
 
@@ -477,6 +546,16 @@ class Recipe:
     def validation_size(self) -> float | int:
         """`validation` as `load_data` takes it: a share, or a whole number of images."""
         return int(self.validation) if self.validation >= 1 else self.validation
+
+    def peak(self, step: int) -> float | None:
+        """The peak learning rate from the last change before a step on; None while it is open."""
+        found = [rate for first, rate in self.rates if first <= step]
+        return found[-1] if found else self.learning_rate
+
+    @property
+    def augmentations(self) -> Augmentations:
+        """`augment`, taken apart."""
+        return Augmentations.of(self.augment)
 
     @property
     def images_per_step(self) -> int:

@@ -11,8 +11,8 @@ from rich.table import Table
 from kcnn.data import Data, Split
 from kcnn.data.sets.decoding import decode
 from kcnn.data.sets.duplicates import FINDS, ORDER, Duplicates
-from kcnn.draw.pictures import as_bytes
 from kcnn.draw.strips import Strip, strips
+from kcnn.runs.examples import shown
 
 _COLUMNS, _WIDTH = 4, 960  # of the sheet, in pictures and in pixels
 _SHOWN, _LETTERS = 16, 16  # pairs of a kind that it shows; of a file's name, the last
@@ -71,9 +71,7 @@ def sheet_of_copies(data: Data, found: Duplicates) -> bytes | None:
 
 def tile(split: Split, index: int) -> np.ndarray:
     """(H, W, 3) uint8, what is shown of an image of any range and channels."""
-    image = split.array[index] if split.files is None else decode(split.files[index])
-    image = as_bytes(image)
-    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    return shown(split.array[index] if split.files is None else decode(split.files[index]))
 
 
 def _caption_of(data: Data, part: str, index: int) -> str:

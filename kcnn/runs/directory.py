@@ -20,6 +20,7 @@ from kcnn.graph.photographs import without_fitting
 from kcnn.graph.whole import without_padding
 from kcnn.models import registry
 from kcnn.recipes.defaults import ResolvedRecipe
+from kcnn.recipes.places import whole_paths
 from kcnn.recipes.recipe import Recipe
 from kcnn.recipes.trust import Trust, refuse_code, words
 from kcnn.runs.record import read_history, read_recorded, read_result
@@ -29,6 +30,7 @@ from kcnn.storage.files import write_json
 from kcnn.storage.load_model import load_model
 from kcnn.tasks.task import Task, find, ranking
 from kcnn.terminal import command
+from kcnn.weights.published import is_tag
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,7 +106,7 @@ class RunDirectory:
             with files.Lock(path):  # says so where it is being written
                 pass
             done = (path / "result.json").is_file()
-            go_on = "" if done else f"go on with it by {resume_command(path, recipe.model)}, "
+            go_on = "" if done else f"go on with it by {resume_command(path, recipe)}, "
             raise InputError(
                 f"There is a run in {str(path)!r} already: {go_on}choose another name, "
                 f"or remove it."
@@ -144,17 +146,31 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     def write_recipe(
-        self, recipe: Recipe, task: str, data: dict[str, Any], meaning: str | None = None
+        self,
+        recipe: Recipe,
+        task: str,
+        data: dict[str, Any],
+        meaning: str | None = None,
+        named: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write what repeats the run: recipe, task, what outputs mean, data and versions."""
+        """Write what repeats the run: recipe, task, what outputs mean, data and versions.
+
+        Args:
+            recipe: Of the training.
+            task: By name.
+            data: As the problem describes them.
+            meaning: Of the outputs.
+            named: Fields of the recipe as they were given, where `found_again` has changed them.
+        """
         write_json(
             self.path / "recipe.json",
             {
-                "recipe": recipe.to_dict(),
+                "recipe": recipe.to_dict() | dict(named or {}),
                 "task": task,
                 "outputs": meaning,
                 "data": data,
                 "data_path": whole_path(data["source"]),  # of this machine: not in what leaves it
+                "paths": _paths(recipe),  # nor these
                 "versions": versions(),
                 "device": device_name(),
             },
@@ -309,6 +325,28 @@ def versions() -> dict[str, str]:
     }
 
 
+def rates_text(recipe: Recipe, steps: int | None = None) -> str:
+    """Peak learning rates that were asked for later, and from where on.
+
+    Args:
+        recipe: Of a run.
+        steps: Of an epoch; None leaves epochs out.
+    """
+
+    def place(step: int) -> str:
+        return f"step {step:,}" + (f" (in epoch {step // steps + 1})" if steps else "")
+
+    changes = [f"{rate:g} from {place(step)} on" for step, rate in recipe.rates]
+    return f"{recipe.learning_rate:g}, then {', '.join(changes)}, by kcnn resume --learning-rate"
+
+
+def _paths(recipe: Recipe) -> dict[str, str]:
+    """Where weights and cache are; published weights and memory are no paths."""
+    found = whole_paths(recipe.to_dict())
+    words = {name: str(getattr(recipe, name)) for name in found}
+    return {n: path for n, path in found.items() if not (is_tag(words[n]) or words[n] == "memory")}
+
+
 def _is_left_over(path: Path) -> bool:
     """Whether a directory has nothing in it but what a start that was killed leaves."""
     found = {entry.name for entry in path.iterdir()}
@@ -317,9 +355,9 @@ def _is_left_over(path: Path) -> bool:
     )
 
 
-def resume_command(path: Path, model: str) -> str:
-    """What goes on with a run of `model`, to be pasted."""
-    return command("kcnn", "resume", path, *words(model))
+def resume_command(path: Path, recipe: Recipe) -> str:
+    """What goes on with a run of a recipe, to be pasted."""
+    return command("kcnn", "resume", path, *words(recipe.model, recipe.compiled))
 
 
 def _make_directory(path: Path, *, reuse: bool) -> Path:

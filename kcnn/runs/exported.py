@@ -12,7 +12,7 @@ from kcnn.errors import InputError
 from kcnn.graph.export import form_of
 from kcnn.graph.notes import read
 from kcnn.graph.outputs import gives_logits
-from kcnn.graph.runtimes import as_model, loaded
+from kcnn.graph.runtimes import as_model
 from kcnn.runs.directory import Run, recipe_of, task_of, versions
 from kcnn.runs.record import Recorded
 from kcnn.startup import keras
@@ -109,7 +109,7 @@ def exported_run(path: Path) -> Run:
     if hasattr(task, "decoded"):  # boxes are decoded in the file, but for Keras' own
         decoded = None if form == "keras" else len(content["data"]["class_names"])
         task = dataclasses.replace(task, decoded=decoded)
-    model = as_model(loaded(path, form), content["input_shape"], content["output_shape"], path.name)
+    model = as_model(path, form, content["input_shape"], content["output_shape"], path.name)
     return Run(path, recipe_of(path, content), {}, model, {}, content["data"], task)
 
 

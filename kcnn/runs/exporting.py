@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from rich.table import Table
 from kcnn.errors import InputError
 from kcnn.graph.export import Exported, export
 from kcnn.graph.formats import FORMATS
-from kcnn.graph.outputs import gives_logits
-from kcnn.graph.runtimes import Runs
 from kcnn.runs.directory import Run
 from kcnn.runs.exported import leaving_network, notes_of
 from kcnn.runs.inference import split_batches
@@ -23,17 +20,6 @@ from kcnn.terminal import memory_text, styled
 
 #: Images that are compared, and by which int8 chooses its scales.
 _COMPARED, _CALIBRATED = 64, 128
-#: Points of accuracy that int8 may cost.
-_MAY_COST = 1.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """An export, and what it is worth on validation where that was looked at."""
-
-    exported: Exported
-    accuracy: float | None = None  #: per cent, of the file
-    before: float | None = None  #: of the network
 
 
 def export_run(
@@ -44,7 +30,7 @@ def export_run(
     out: Path | None = None,
     accept: bool = False,
     console: Console,
-) -> Outcome:
+) -> Exported:
     """Write the network of a run for another runtime.
 
     Args:
@@ -53,7 +39,7 @@ def export_run(
         precision: One of the format's.
         out: The file; the default lies in the run's folder, with the format's ending.
         accept: Keep an int8 network that loses more than a point of accuracy.
-        console: Is told on which images it was compared.
+        console: Is told on which images it was compared, and what outputs are beside classes.
 
     Raises:
         InputError: As `export`; int8 that loses more than a point, or of a task without accuracy.
@@ -68,32 +54,22 @@ def export_run(
     name = "model" if precision == "float32" and form != "keras" else f"model-{precision}"
     path = out or run.directory / f"{name}{suffix}"
     images, calibration = _images(run, precision, console)
-    network, compare = leaving_network(run), None
+    network, compare, meaning = leaving_network(run), None, {}
     if hasattr(run.task, "leaving"):  # a task of one's own need not have it
-        network, compare = run.task.leaving(network, form)
-    accuracy: list[float] = []  # of int8, and of the network
-
-    def worth(runs: Runs) -> None:
-        before = _accuracy(run, lambda batch: np.asarray(network(batch, training=False)))
-        accuracy[:] = [_accuracy(run, runs), before]
-        if before - accuracy[0] > _MAY_COST and not accept:
-            raise InputError(
-                f"In int8 the network is right on {accuracy[0]:.2f} % of the validation images, in "
-                f"float32 on {before:.2f} %: it is not kept. --accept keeps it all the same; "
-                f"--precision float16 costs next to nothing."
-            )
-
-    found = export(
+        network, compare, outputs = run.task.leaving(network, form)
+        console.print(styled(f"outputs: {outputs}"))
+        meaning = {"outputs": outputs}
+    logits = getattr(run.task, "logits", None)  # where nobody said, the network ends so
+    return export(
         network, path, format=form, precision=precision, images=images, calibration=calibration,
-        metadata=notes_of(run, network), check=worth if precision == "int8" else None,
-        compare=compare,
+        metadata=notes_of(run, network) | meaning, compare=compare, accept=accept,
+        validation=split_batches(run, "validation") if precision == "int8" else None,
+        outputs=None if logits is None else "logits" if logits else "probabilities",
     )  # fmt: skip
-    return Outcome(found, *accuracy)
 
 
-def table(outcome: Outcome) -> Table:
+def table(found: Exported) -> Table:
     """What was written, and how far it is from the network."""
-    found = outcome.exported
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold cyan")
     rows.add_column(overflow="fold")
@@ -103,8 +79,8 @@ def table(outcome: Outcome) -> Table:
     rows.add_row("compared", f"{found.images} {kind}, loaded in its own runtime")
     rows.add_row("difference", f"{found.difference:.1e} of the largest output, at most")
     rows.add_row("same class", f"{found.agreement:.2%}")
-    if outcome.accuracy is not None:
-        rows.add_row("validation", f"{outcome.accuracy:.2f} %; in float32 {outcome.before:.2f} %")
+    if found.accuracy is not None:
+        rows.add_row("validation", f"{found.accuracy:.2f} %; in float32 {found.before:.2f} %")
     return rows
 
 
@@ -136,22 +112,3 @@ def _taken(batches: Iterator[tuple[Any, Any]], count: int) -> list[np.ndarray]:
         if left <= 0:
             break
     return found
-
-
-def _accuracy(run: Run, runs: Runs) -> float:
-    """Per cent of the validation images that are right."""
-    logits = getattr(run.task, "logits", None)
-    middle = 0.0 if (gives_logits(run.network) if logits is None else logits) else 0.5
-    right = total = 0
-    for images, truth in split_batches(run, "validation"):
-        outputs = runs(np.asarray(images, np.float32))
-        labels = np.asarray(truth)
-        if outputs.shape[-1] == 1:
-            found = (outputs[..., 0] > middle).astype(np.int64)
-            labels = labels.reshape(-1)
-        else:
-            found = outputs.argmax(axis=-1)
-            labels = labels.argmax(axis=-1) if labels.ndim == 2 else labels
-        right += int((found == labels).sum())
-        total += len(labels)
-    return 100.0 * right / total

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +13,22 @@ from rich.console import Console
 
 from kcnn.data import Data, load_data, load_image, preflight
 from kcnn.data.batches.views import viewed
-from kcnn.data.sets.arrays import check_reach, ends
 from kcnn.data.sets.decoding import decode
 from kcnn.data.sets.duplicates import without_duplicates
-from kcnn.data.sets.filetypes import SUFFIXES
-from kcnn.data.sets.folders import images_below
 from kcnn.errors import InputError
-from kcnn.graph.forward import batch_size_for, forward, progress
+from kcnn.graph.forward import forward, progress
 from kcnn.runs.directory import Run
+from kcnn.runs.reading import Skipped, batched, read_ahead
 from kcnn.runs.resuming import as_recorded
+from kcnn.runs.suitable import batch_size_of, refuse_batches, refuse_bytes, refuse_other_pixels
 from kcnn.startup import keras
 from kcnn.tasks.pictures import PictureProblem, whole_of
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.task import Evaluation
 from kcnn.terminal import command, shape_text, styled
 
-#: The largest value of a mask; the least that floats in the range of bytes reach in a training set.
-_MASK, _BRIGHT = 2, 100
 #: Pictures that are decoded before the network asks for them.
 _AHEAD = 4
-
-
-def image_paths(given: Sequence[str | Path]) -> list[Path]:
-    """Image files as they are, and those below the folders among them.
-
-    Raises:
-        InputError: A folder without image files.
-    """
-    found = list[Path]()
-    for path in map(Path, given):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        names = images_below(path, "")
-        if not names:
-            raise InputError(
-                f"The folder {str(path)!r} has no image files ({', '.join(SUFFIXES)})."
-            )
-        found += [path / name for name in names]
-    return found
 
 
 def predict(
@@ -74,6 +49,7 @@ def predictions(
     *,
     batch_size: int | None = None,
     console: Console | None = None,
+    skipped: Skipped | None = None,
 ) -> Iterator[Any]:
     """What the run says of image files, read as in training, one after the other.
 
@@ -85,6 +61,7 @@ def predictions(
         images: Paths.
         batch_size: Images that the network takes at once; None chooses by its memory.
         console: A terminal there shows how far it is.
+        skipped: Is told of files that cannot be read, which are left out; None: they are errors.
 
     Yields:
         The task's predictions, such as `kcnn.tasks.classification.Prediction`, one an image.
@@ -92,64 +69,38 @@ def predictions(
     Raises:
         InputError: The first file that is missing or no image; a batch size below 1.
     """
-    _refuse_bytes(run)
+    refuse_bytes(run)
     network, paths = run.network, [Path(image) for image in images]
     if run.task.whole:
-        if batch_size not in (None, 1):
-            raise InputError(
-                f"Pictures of any size go in one by one: batch_size is 1; received {batch_size}."
-            )
-        yield from _of_whole(run, network, paths, console)
+        refuse_batches(batch_size)
+        yield from _of_whole(run, network, paths, console, skipped)
         return
-    size = _batch_size(network, batch_size)
+    size = batch_size_of(network, batch_size)
     batches = -(-len(paths) // size)
-    outputs = forward(network, batches)
-    done = 0
-    decoded = _decoded(paths, network.input_shape[1:], size, run.recipe.evaluation_scale)
-    for batch in progress(decoded, "predicting", batches, console):
-        of_batch = paths[done : done + len(batch)]
-        yield from run.task.predictions(network, outputs(batch), of_batch, run.class_names)
-        done += len(batch)
+    outputs, scale = forward(network, batches), run.recipe.evaluation_scale
+    read = partial(load_image, shape=network.input_shape[1:], scale=scale)
+    pictures = batched(read_ahead(paths, read, size + 1, skipped), size)
+    for batch in progress(pictures, "predicting", batches, console):
+        of_batch, images_of = zip(*batch, strict=True)
+        found = outputs(np.stack(images_of))
+        yield from run.task.predictions(network, found, of_batch, run.class_names)
 
 
 def _of_whole(
-    run: Run, network: keras.Model, paths: Sequence[Path], console: Console | None
+    run: Run,
+    network: keras.Model,
+    paths: Sequence[Path],
+    console: Console | None,
+    skipped: Skipped | None,
 ) -> Iterator[Any]:
-    """Pictures of any size, each by itself; threads decode the next ones."""
+    """Pictures of any size, each by itself."""
     outputs, whole = forward(network, len(paths)), whole_of(network, run.recipe)
-    channels = network.input_shape[3]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        try:
-            ahead: deque[Future] = deque()
-            left = iter(paths)
-            for path in progress(paths, "predicting", len(paths), console):
-                while len(ahead) < _AHEAD and (following := next(left, None)) is not None:
-                    ahead.append(threads.submit(decode, following, channels))
-                image = ahead.popleft().result()
-                view = whole.view((image.shape[0], image.shape[1]))
-                found = outputs(viewed(image, view)[np.newaxis])
-                yield from run.task.predictions(network, found, [path], run.class_names, [view])
-        finally:
-            threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C
-
-
-def _decoded(
-    paths: Sequence[str | Path], shape: tuple[int, int, int], size: int, scale: float = 1.0
-) -> Iterator[np.ndarray]:
-    """Batches (B, H, W, C) uint8; threads are one batch ahead."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-
-        def begin(first: int) -> list[Future]:
-            chunk = paths[first : first + size]
-            return [threads.submit(load_image, path, shape, scale) for path in chunk]
-
-        ahead = begin(0)
-        try:
-            for first in range(size, len(paths) + size, size):
-                now, ahead = ahead, begin(first)
-                yield np.stack([image.result() for image in now])
-        finally:
-            threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C
+    read = partial(decode, channels=network.input_shape[3])
+    pictures = read_ahead(paths, read, _AHEAD, skipped)
+    for path, image in progress(pictures, "predicting", len(paths), console):
+        view = whole.view((image.shape[0], image.shape[1]))
+        found = outputs(viewed(image, view)[np.newaxis])
+        yield from run.task.predictions(network, found, [path], run.class_names, [view])
 
 
 def evaluate_run(
@@ -207,7 +158,7 @@ def evaluated(
         InputError: As `evaluate_run`.
     """
     model, own = run.network, data is None
-    images = _batch_size(model, batch_size)
+    images = batch_size_of(model, batch_size)
     given = _own_data(run) if own else run.task.handed(data, run.class_names, run.recipe)
     problem = run.task.problem(given, run.recipe, model)
     if own and not problem.sizes[part]:
@@ -242,7 +193,7 @@ def split_batches(run: Run, part: str) -> Iterator[tuple[Any, Any]]:
     """
     model = run.network
     problem = run.task.problem(_own_data(run), run.recipe, model)
-    images = _batch_size(model, None)
+    images = batch_size_of(model, None)
     if isinstance(problem, PictureProblem):
         problem = dataclasses.replace(problem, whole=whole_of(model, run.recipe))
         images = 1
@@ -254,7 +205,7 @@ def split_batches(run: Run, part: str) -> Iterator[tuple[Any, Any]]:
 def _refuse_other_images(run: Run, network: keras.Model, data: Data) -> None:
     """Refuse images that are not what the network was trained on."""
     if data.is_files:
-        _refuse_bytes(run)
+        refuse_bytes(run)
         return
     expected, images = network.input_shape[1:], data.test.array
     if data.task != "classification":  # pictures of any size
@@ -264,35 +215,7 @@ def _refuse_other_images(run: Run, network: keras.Model, data: Data) -> None:
             f"Images of {data.name!r} are {shape_text(images.shape[1:])}; the run takes "
             f"{shape_text(expected)}. Resize them, or give a folder of image files, which are fit."
         )
-    trained = run.data.get("pixels")
-    if trained is None:  # a run of before
-        return
-    if images.dtype == np.uint8 and trained["dtype"] != "uint8":
-        _refuse_bytes(run)
-    low, high = ends(images)
-    if low < 0 <= trained["range"][0]:
-        raise InputError(
-            f"Values of {data.name!r} begin at {low:.4g}, those of train at "
-            f"{trained['range'][0]:.4g}: bring them to the scale of the training."
-        )
-    check_reach(max(-low, high, 1e-9), max(map(abs, trained["range"])), f"{data.name!r}")
-
-
-def _refuse_bytes(run: Run) -> None:
-    """Refuse pixels that are bytes, 0 to 255, for a network of floats of another range."""
-    trained = run.data.get("pixels")
-    if trained is None or trained["dtype"] == "uint8":  # masks of 0 and 1 are no photographs
-        low, high = trained["range"] if trained else (0, 255)
-        fits = high > _MASK
-    else:
-        low, high = trained["range"]
-        fits = low >= 0 and _BRIGHT <= high <= 255
-    if not fits:
-        raise InputError(
-            f"The run was trained on values from {low:.4g} to {high:.4g}; image files hold bytes, "
-            f"0 to 255. Train on bytes (uint8), which the network normalises by itself; or hand "
-            f"over arrays in the range of the training."
-        )
+    refuse_other_pixels(run, images, f"{data.name!r}")
 
 
 def _own_data(run: Run) -> Data:
@@ -323,11 +246,3 @@ def _own_data(run: Run) -> Data:
             f"({command('--data', Path(recorded['source']))}) to evaluate on it all the same."
         )
     return data
-
-
-def _batch_size(network: keras.Model, given: int | None) -> int:
-    if given is None:
-        return batch_size_for(network)
-    if given < 1:
-        raise InputError(f"batch_size is a whole number from 1 up; received {given}.")
-    return given

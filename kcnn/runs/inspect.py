@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from rich.progress import Progress
 from kcnn.draw.page import Part, page
 from kcnn.errors import InputError
 from kcnn.figures import LOSS
-from kcnn.runs import looking, looking_inside
+from kcnn.graph.folding import fold_batchnorm
+from kcnn.runs import looking, looking_errors, looking_inside
 from kcnn.runs.directory import Run
 from kcnn.runs.evaluation import folder_of, make_folder, write_bytes
-from kcnn.runs.inference import evaluated, image_paths
+from kcnn.runs.inference import evaluated
+from kcnn.runs.reading import image_paths
 from kcnn.startup import tf
 from kcnn.storage import files
+from kcnn.terminal import shows_bars
 
 
 def inspect_run(
@@ -46,13 +50,14 @@ def inspect_run(
     given = looking.read(run, paths)
     make_folder(folder)
     part = "test" if data is not None or _has_test(run) else "validation"
-    found = evaluated(run, data, part=part, console=console)
-    seen = looking.sample(run, found)
+    quick = _folded(run)
+    found = evaluated(quick, data, part=part, console=console)
+    seen = looking.sample(quick, found)
     todo: list[tuple[str, Callable[[], Part | list[Part]]]] = [
         ("The training", partial(looking.training, run, found)),
         ("How it errs", partial(looking.errors, seen)),
-        ("Worst mistakes", partial(looking.mistakes, seen)),
-        ("Filters, early to late", partial(looking_inside.filters, seen)),
+        ("Worst mistakes", partial(looking_errors.mistakes, seen)),
+        ("Filters, early to late", partial(looking_inside.filters, run)),
         ("Feature maps", partial(looking_inside.maps, seen)),
         ("What excites units", partial(looking_inside.exciting, seen)),
         ("Preferred pictures", partial(looking_inside.preferred, seen)),
@@ -75,7 +80,7 @@ def _made(
     todo: Sequence[tuple[str, Callable[[], Part | list[Part]]]], console: Console
 ) -> list[Part]:
     parts = list[Part]()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(console=console, transient=True, disable=not shows_bars(console)) as bar:
         task = bar.add_task("", total=len(todo))
         for title, make in todo:
             bar.update(task, description=title)
@@ -86,6 +91,14 @@ def _made(
             parts += made if isinstance(made, list) else [made]
             bar.advance(task)
     return parts
+
+
+def _folded(run: Run) -> Run:
+    """The run with BatchNorm folded, where that can be: less to compute on every way."""
+    try:
+        return replace(run, model=fold_batchnorm(run.network))
+    except InputError:  # a layer of somebody's own, which cannot be copied
+        return run
 
 
 def _has_test(run: Run) -> bool:

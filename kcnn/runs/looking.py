@@ -15,30 +15,28 @@ import numpy as np
 
 from kcnn import interpret
 from kcnn.data import load_image
-from kcnn.draw import inside
 from kcnn.draw.curves import training_curves
 from kcnn.draw.page import Grid, Part, Picture
-from kcnn.draw.sheets import Section, contact_sheet
 from kcnn.errors import InputError
 from kcnn.figures import LOSS
 from kcnn.interpret.maps import FeatureMaps
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run
-from kcnn.runs.evaluation import chosen_on_validation, class_pictures, picture
+from kcnn.runs.evaluation import chosen_on_validation, class_pictures
 from kcnn.runs.inference import Evaluated
 from kcnn.startup import keras
 from kcnn.tasks.classification import ClassEvaluation
 from kcnn.terminal import shape_text
 
-#: Images of which colours are taken; whose maps tell dead units; mistakes that are shown.
-_SAMPLE, _MAPS, _MISTAKES = 512, 64, 12
+#: Images of which colours are taken; whose maps tell dead units.
+_SAMPLE, _MAPS = 512, 64
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """A run, its evaluation, and some of the images as the network gets them."""
 
-    run: Run
+    run: Run  #: its network is the one that was evaluated
     found: Evaluated
     images: np.ndarray  #: (N, H, W, C), at most `_SAMPLE`, the first of the split
 
@@ -73,6 +71,8 @@ class Seen:
 
     def at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images (N, H, W, C) of those numbers, in the order given."""
+        if self.is_classifier and max(indices, default=0) < len(self.images):
+            return self.images[np.asarray(indices, int)]  # all are of one size
         wanted, first, kept = {int(k) for k in indices}, 0, dict[int, np.ndarray]()
         for batch in self.batches():
             for k in range(first, first + len(batch)):
@@ -181,31 +181,6 @@ def _by_class(evaluation: ClassEvaluation, names: Sequence[str]) -> Grid:
         ],
         ("class, the worst first", "images", "recall (95 %)", "precision (95 %)"),
     )  # fmt: skip
-
-
-def mistakes(seen: Seen) -> Part:
-    """What it was surest of and wrong, with the evidence for what it said."""
-    evaluation, names = seen.found.evaluation, seen.run.class_names
-    if not isinstance(evaluation, ClassEvaluation):
-        return Part("Worst mistakes")
-    answers = evaluation.answers
-    worst = interpret.most_confident_mistakes(answers, _MISTAKES).indices
-    if not len(worst):
-        return Part("Worst mistakes", "There is none.")
-    captions = [
-        f"{names[answers.truth[k]]}\nsaid: {names[answers.said[k]]} {answers.confidence[k]:.0%}"
-        for k in worst
-    ]
-    sheet = contact_sheet(
-        [Section("Wrong, and surest", [picture(seen.found, int(k)) for k in worst], captions)], 6
-    )
-    content = [Picture(sheet, "What was true; what was said, and how surely.")]
-    few = worst[:6]
-    maps = interpret.grad_cam(seen.network, seen.at(few), answers.said[few])
-    titles = [f"said: {names[answers.said[k]]}" for k in few]
-    drawn = inside.evidence_across(seen.at(few), {"Grad-CAM": maps}, titles, limits=seen.limits)
-    content.append(Picture(drawn, "Where the evidence for what was said lies (Grad-CAM)."))
-    return Part("Worst mistakes", "", content)
 
 
 def read(run: Run, paths: Sequence[Path]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from kcnn import interpret
 from kcnn.draw import inside
 from kcnn.draw.page import Part, Picture
 from kcnn.errors import InputError
+from kcnn.runs.directory import Run
 from kcnn.runs.looking import Seen
 from kcnn.startup import keras
 from kcnn.tasks.classification import ClassEvaluation
@@ -20,12 +21,13 @@ from kcnn.tasks.classification import ClassEvaluation
 _EXCITING, _CLASSES, _LAYERS, _UNITS, _STEPS = 192, 10, 3, 5, 64
 
 
-def filters(seen: Seen) -> Part:
-    """Kernels early to late."""
-    layers = _spread(interpret.filter_layers(seen.network))
+def filters(run: Run) -> Part:
+    """Kernels early to late, as they were trained."""
+    network = run.network
+    layers = _spread(interpret.filter_layers(network))
     content = []
     for layer in layers:
-        found = interpret.filters(seen.network, layer)
+        found = interpret.filters(network, layer)
         coloured = found.kernels.shape[2] == 3
         if coloured:
             shown = found.pictures()[:32]
@@ -50,10 +52,13 @@ def exciting(seen: Seen) -> Part:
     """What of the images excites units most."""
     rows, images = [], seen.images[:_EXCITING]
     for maps in _spread(seen.maps):
-        alive = np.flatnonzero(~maps.dead)
+        if not len(alive := np.flatnonzero(~maps.dead)):
+            continue
         units = alive[np.unique(np.linspace(0, len(alive) - 1, 4).round().astype(int))]
         for one in interpret.exciting_each(seen.network, maps.layer, units, images, top=8):
             rows.append((f"{maps.layer}, unit {one.unit}", one.crops))
+    if not rows:
+        raise InputError("no unit of these layers says anything of these images.")
     text = f"Of {len(images):,} images, what excites a unit most, cut to what it sees."
     drawn = inside.exciting(rows, columns=8, limits=seen.limits)
     return Part("What excites units", text, [Picture(drawn, "Each row is one unit.")])
@@ -61,22 +66,25 @@ def exciting(seen: Seen) -> Part:
 
 def preferred(seen: Seen) -> Part:
     """What units would like to see: made, not found."""
-    network, shape = seen.network, seen.images.shape[1:]
-    made = []
-    for maps in _spread(seen.maps):
-        units = [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]]
-        found = interpret.preferred(
-            network, maps.layer, units, images=seen.images, shape=shape, steps=_STEPS
-        )
-        made.append((maps.layer, found.images, [f"unit {u}" for u in units]))
-    limits = found.limits
+    layers: list[tuple[str | None, list[int]]] = [
+        (maps.layer, [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]])
+        for maps in _spread(seen.maps)
+    ]
+    layers = [(layer, units) for layer, units in layers if units]
+    outputs, names = seen.network.output_shape[-1], seen.run.class_names
     if seen.is_classifier:
-        outputs, names = network.output_shape[-1], seen.run.class_names
-        units = list(range(min(outputs, _CLASSES)))  # one output is for the second of two classes
-        found = interpret.preferred(network, None, units, images=seen.images, steps=_STEPS)
-        told = [names[k if outputs > 1 else 1][:16] for k in units]
-        made.append(("classes", found.images, told))
-    drawn = inside.preferred(made, columns=_UNITS, limits=limits)
+        layers.append((None, list(range(min(outputs, _CLASSES)))))
+    found = interpret.preferred_each(
+        seen.network, layers, images=seen.images, shape=seen.images.shape[1:], steps=_STEPS
+    )
+    made = []
+    for (layer, units), one in zip(layers, found, strict=True):
+        # One output is for the second of two classes.
+        told = [
+            names[k if outputs > 1 else 1][:16] if layer is None else f"unit {k}" for k in units
+        ]
+        made.append(("classes" if layer is None else layer, one.images, told))
+    drawn = inside.preferred(made, columns=_UNITS, limits=found[0].limits)
     text = "Pictures made from noise to excite a unit or a class as much as can be."
     return Part("Preferred pictures", text, [Picture(drawn, "Early, middle and late layers.")])
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,7 +20,10 @@ from kcnn.data.sets.forms import PARTS
 from kcnn.data.sets.upright import upright_sizes
 from kcnn.draw.strips import Strip, strips
 from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
 from kcnn.runs.copies import sheet_of_copies, table_of_copies, tile
+from kcnn.runs.evaluation import write_bytes
+from kcnn.runs.examples import augmented_sheet
 from kcnn.storage.files import replace
 from kcnn.terminal import printable, shape_text, styled
 
@@ -75,31 +80,48 @@ def show_data(
     near: bool = True,
     output: Path | None,
     console: Console,
+    augment: Any = None,
+    image_size: tuple[int, int] | None = None,
+    seed: int = 0,
 ) -> list[Path]:
     """Check data, say what is known of them, and write sheets of training pictures and of copies.
+
+    With an augmentation, the sheet is sixteen of them as they are, and as a training sees them.
 
     Args:
         name: As `kcnn.load_data` takes it.
         columns: Of a table.
         skip_bad: Go on without files that cannot be used.
         near: Look for near copies, too, which reads all pictures.
-        output: The PNG; None is `NAME-data.png` in the working directory.
+        output: The PNG; None is `NAME-data.png`, or `NAME-augmented.png`, in the working directory.
         console: Where it is said.
+        augment: As a recipe takes it.
+        image_size: (H, W) that a network would see of files; None goes by the pictures.
+        seed: Of the augmentation.
 
     Returns:
         The paths of the PNG, and of the one with copies where there are such, NAME-copies.png.
 
     Raises:
-        InputError: Data that cannot be read; files that cannot be used.
+        InputError: Data that cannot be read; files that cannot be used; an augmentation that is
+            none, or not for these data.
     """
+    recipe = None if augment is None else Recipe(augment=augment, seed=seed)
+    if recipe is None and image_size is not None:
+        raise InputError(f"image_size={image_size} is of augmented pictures: give augment, too.")
     data = load_data(name, columns=columns)
-    path = output or Path(f"{data.name}-data.png")
+    path = output or Path(f"{data.name}-{'data' if recipe is None else 'augmented'}.png")
     if path.suffix.lower() != ".png":
         raise InputError(f"A PNG is written: --output NAME.png; received {str(path)!r}.")
     total = sum(len(getattr(data, part)) for part in PARTS) * data.is_files
     with terminal.files_bar(console, "checking", total) as progress:
         data = preflight(data, skip_bad=skip_bad, progress=progress)
     _print(console, overview(data))
+    if recipe is not None:
+        drawn, said = augmented_sheet(data, recipe, image_size)
+        console.print(styled(printable(f"augmented: {said}")), soft_wrap=True)
+        replace(path, partial(write_bytes, drawn))
+        return [path]
     total = sum(len(getattr(data, part)) for part in PARTS)
     with terminal.files_bar(console, "comparing", total * near, "pictures") as progress:
         found = duplicates(data, near=near, progress=progress)
@@ -109,7 +131,7 @@ def show_data(
     if copies := sheet_of_copies(data, found):
         sheets[path.with_name(f"{path.stem.removesuffix('-data')}-copies.png")] = copies
     for place, drawn in sheets.items():
-        replace(place, lambda file, drawn=drawn: file.write(drawn))
+        replace(place, partial(write_bytes, drawn))
     return list(sheets)
 
 
@@ -121,13 +143,13 @@ def contact_sheet(data: Data) -> bytes:
         return strips([Strip(f"{data.name}: {len(train):,} training pictures", tiles)])
     counts = np.bincount(train.labels, minlength=data.classes)
     largest = np.sort(np.argsort(-counts, kind="stable")[:_CLASSES])
-    shown = []
+    found = []
     for label in largest[counts[largest] > 0].tolist():
         members = np.flatnonzero(train.labels == label)[:_COLUMNS]
         tiles = [tile(train, index) for index in members.tolist()]
         title = f"{data.class_names[label]}, {counts[label]:,} training pictures"
-        shown.append(Strip(title, tiles))
-    return strips(shown, columns=_COLUMNS)
+        found.append(Strip(title, tiles))
+    return strips(found, columns=_COLUMNS)
 
 
 def _print(console: Console, found: Overview) -> None:

@@ -53,6 +53,7 @@ class Recorded(BaseModel):
     outputs: str | None = None
     data: _Data
     data_path: Text | None = None  # runs of before have none
+    paths: dict[str, Text] = {}  # nor these
     versions: dict[str, str]
     device: str
 

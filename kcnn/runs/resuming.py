@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from kcnn.callbacks.checkpoint.files import newest
 from kcnn.data import Data
 from kcnn.data.sets.images import files_fingerprint_of_before
 from kcnn.errors import InputError
+from kcnn.recipes import checks
+from kcnn.recipes.checks import OWN
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import recipe_of
@@ -76,6 +79,47 @@ def extended(path: Path, recipe: ResolvedRecipe, epochs: int | None) -> int:
     if found is None and (path / "result.json").is_file():
         raise InputError(f"{str(path)!r} has no checkpoint from which it could go on.")
     return epochs
+
+
+def refuse_rate_of_finished(path: Path, recipe: ResolvedRecipe, rate: float | None) -> None:
+    """Refuse another rate for a run of which nothing is left to do.
+
+    Raises:
+        InputError: With what would be.
+    """
+    if rate is not None:
+        raise InputError(
+            f"{str(path)!r} is finished: no step is left for learning_rate={rate!r}. Extend it, by "
+            f"epochs above {recipe.epochs}; or train anew with that rate."
+        )
+
+
+def rates(path: Path, recipe: ResolvedRecipe, rate: float | None) -> tuple[tuple[int, float], ...]:
+    """The peak rates of a run from the newest checkpoint on, where it is to have another.
+
+    Args:
+        path: The run directory.
+        recipe: As it is recorded.
+        rate: From the next step on; None leaves it as it is.
+
+    Raises:
+        InputError: No rate; one that the run's optimizer would not heed.
+    """
+    if rate is None:
+        return recipe.rates
+    rate = checks.between(1e-12, math.inf, "a number above 0")("learning_rate", rate)
+    if str(recipe.schedule).startswith(OWN):
+        raise InputError(
+            f"The learning rate of {str(path)!r} is that of its optimizer's own schedule, "
+            f"{recipe.schedule.removeprefix(OWN)}; learning_rate={rate!r} would not count."
+        )
+    _, found = newest(path / "checkpoints")
+    step = found["step"] if found else 0
+    if recipe.peak(step) == rate:
+        return recipe.rates
+    # What was changed for steps that are not done any more is changed anew.
+    before = tuple(pair for pair in recipe.rates if pair[0] < step)
+    return dataclasses.replace(recipe, rates=(*before, (step, rate))).rates
 
 
 def as_recorded(fingerprint: str, data: Data) -> Data:

@@ -18,7 +18,7 @@ from kcnn.interpret.style import Options, Stylised, Transfer
 from kcnn.interpret.style_losses import Losses
 from kcnn.interpret.style_scale import Step
 from kcnn.storage import files
-from kcnn.terminal import memory_text, styled
+from kcnn.terminal import memory_text, shows_bars, styled
 
 #: By ending: the format, and how it is written.
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -136,7 +136,7 @@ class _Shown:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not shows_bars(console),
         )
         self._task = self._bar.add_task("", total=1.0, figures="")
 

@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from kcnn.data.sets.decoding import decode
+from kcnn.draw import boxes as on_pictures
 from kcnn.draw import pictures as draw
 from kcnn.storage import files
 from kcnn.tasks import show
 from kcnn.tasks.average_precision import RECALLS, AveragePrecision
 from kcnn.tasks.fcos import Detections
-from kcnn.terminal import printable
 
 #: Confidence from which on a detection is drawn and counted in lines; files hold all of them.
 SHOWN = 0.3
-#: Pictures are enlarged to about so many pixels before boxes are drawn on them.
-_DRAWN = 640
-_MATCH = 0.5  # IoU
 
 
 def boxed(
@@ -47,35 +43,16 @@ def boxed(
     Returns:
         (H', W', 3) uint8.
     """
-    plain = np.repeat(image[..., :1], 3, axis=2) if image.shape[2] != 3 else image
-    times = max(1, round(_DRAWN / max(plain.shape[:2])))
-    canvas = Image.fromarray(plain).resize(
-        (plain.shape[1] * times, plain.shape[0] * times), Image.Resampling.BICUBIC
-    )
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
     colours = draw.palette(len(class_names))
     order = range(len(boxes)) if confidences is None else np.argsort(confidences, kind="stable")
+    drawn = []
     for index in order:  # the most certain last, on top
-        colour = tuple(map(int, colours[int(classes[index])]))
-        left, top, right, bottom = (float(side) * times for side in boxes[index])
-        pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), None, colour, 2)
-        text = printable(class_names[int(classes[index])])[:24]
+        number = int(classes[index])
+        text = class_names[number][:24]
         if confidences is not None:
             text += f" {confidences[index]:.2f}"
-        _label(pen, font, text, (left, top), colour, canvas.size)
-    return np.asarray(canvas)
-
-
-def _label(
-    pen: Any, font: Any, text: str, place: tuple[float, float], colour: Any, size: tuple[int, int]
-) -> None:
-    """A name on its colour, above the box where there is room, within the picture."""
-    width, height = pen.textlength(text, font=font) + 4, 15
-    left = min(max(place[0], 0), max(size[0] - width, 0))
-    top = place[1] - height if place[1] >= height else place[1]
-    pen.rectangle((left, top, left + width, top + height), colour)
-    dark = sum(colour) > 380
-    pen.text((left + 2, top), text, "black" if dark else "white", font=font)
+        drawn.append(on_pictures.Box(boxes[index], text, _rgb(colours[number])))
+    return on_pictures.boxed(image, drawn)
 
 
 def rows(
@@ -116,33 +93,9 @@ def curves(precision: AveragePrecision, class_names: Sequence[str]) -> bytes:
     return draw.png(figure)
 
 
-def agreement(truth: np.ndarray, found: Detections) -> float:
-    """F1 of one picture: detections from `SHOWN` on, matched one to one at IoU .5; 1 of nothing.
-
-    Args:
-        truth: (M, 6) rows [box, class, crowd].
-        found: In the same pixels.
-    """
-    real = truth[(truth[:, 4] >= 0) & (truth[:, 5] <= 0)]
-    certain = found.scores >= SHOWN
-    boxes, classes = found.boxes[certain], found.classes[certain]
-    if not len(real) and not len(boxes):
-        return 1.0
-    left, hits = np.ones(len(real), bool), 0
-    for box, number in zip(boxes, classes, strict=True):
-        fits = left & (real[:, 4] == number)
-        overlaps = np.where(fits, _overlaps(box, real[:, :4]), 0.0)
-        if len(overlaps) and overlaps.max() >= _MATCH:
-            left[int(overlaps.argmax())] = False
-            hits += 1
-    return 2.0 * hits / (len(real) + len(boxes))
-
-
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    both = np.maximum(high - low, 0.0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return both / np.maximum(areas - both, 1e-9)
+def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = map(int, colour)
+    return red, green, blue
 
 
 @dataclass

@@ -24,6 +24,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from kcnn.errors import InputError
 from kcnn.figures import Figure
 from kcnn.interpret.answers import Answers
 from kcnn.interpret.calibration import BINS, calibration_curve
@@ -34,12 +35,12 @@ from kcnn.terminal import styled
 
 #: Of all of these there is a number, or the data have no such.
 FIGURES = (
-    Figure("balanced_accuracy", share=True),
+    Figure("balanced_accuracy", share=True, short="bal. acc"),
     Figure("macro_f1", title="macro F1"),
-    Figure("top5_accuracy", share=True, title="top-5 accuracy"),
+    Figure("top5_accuracy", share=True, short="top-5", title="top-5 accuracy"),
     Figure("roc_auc", title="ROC AUC"),
-    Figure("average_precision"),
-    Figure("calibration_error", higher_is_better=False),
+    Figure("average_precision", short="AP"),
+    Figure("calibration_error", higher_is_better=False, short="ECE"),
 )
 #: Of more classes than that, being among the five most probable means something.
 _TOP = 5
@@ -63,6 +64,35 @@ def figures(answers: Answers, counts: np.ndarray) -> dict[str, float]:
         found["average_precision"] = ranked.average_precision
     found["calibration_error"] = calibration_curve(answers.confidence, answers.right).error
     return found
+
+
+def refuse_missing(name: str, classes: int, occurring: int) -> None:
+    """Refuse to go by a figure that the validation split does not have.
+
+    Args:
+        name: One of `FIGURES`.
+        classes: Of the data.
+        occurring: How many of them the split has images of.
+
+    Raises:
+        InputError: With what the figure is of.
+    """
+    if name == "top5_accuracy" and classes <= _TOP:
+        raise InputError(
+            f"monitor={name!r} is of more than {_TOP} classes; the data have {classes}."
+        )
+    if name not in ("roc_auc", "average_precision"):
+        return
+    if classes != 2:
+        raise InputError(
+            f"monitor={name!r} is of two classes; the data have {classes}. Take macro_f1 or "
+            f"balanced_accuracy."
+        )
+    if occurring < 2:
+        raise InputError(
+            f"monitor={name!r} needs images of both classes; the validation split has one. Give it "
+            f"more images: validation."
+        )
 
 
 def details(answers: Answers, counts: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

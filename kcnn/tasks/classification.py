@@ -6,6 +6,7 @@ single output. Loss is cross-entropy; the figure is accuracy, from 100 classes u
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from kcnn.startup import keras, tf
 from kcnn.tasks import class_figures, show
 from kcnn.tasks.inputs import as_problem, refuse_other_task
 from kcnn.tasks.problem import Problem
+from kcnn.tasks.stored import StoredProblem
 from kcnn.tasks.streams import StreamProblem
 from kcnn.tasks.weights import class_weights, weighted
 
@@ -73,7 +75,7 @@ class ClassEvaluation:
 class Prediction:
     """What a run says of one image."""
 
-    path: Path
+    path: Path | None  #: None for an array
     class_name: str  #: the most probable
     probability: float  #: of that class
     probabilities: dict[str, float]  #: of every class, the most probable first
@@ -85,10 +87,12 @@ class Classification:
 
     logits: bool | None = None  #: whether outputs are logits; None: as the model's graph ends
     class_weights: tuple[float, ...] | None = None  #: of the loss of training
+    monitor: str | None = None  #: one of `further`, that is measured behind each epoch, too
 
     name = "classification"
     whole = False
     figures = (Figure("accuracy", share=True, short="acc", opposite="error"),)
+    further = class_figures.FIGURES
 
     def problem(self, data: Any, recipe: Recipe, model: keras.Model | None) -> Problem:
         """Data with class numbers; a stream's classes are those of its labels, or of the model."""
@@ -98,8 +102,12 @@ class Classification:
         return _named(found, model) if isinstance(found, StreamProblem) else found
 
     def prepared(self, problem: Problem, recipe: Recipe) -> Classification:
-        """With the weights of the classes."""
-        return replace(self, class_weights=class_weights(recipe.class_weights, problem))
+        """With the weights of the classes, and what of `further` the training goes by."""
+        weights, monitor = class_weights(recipe.class_weights, problem), recipe.monitor
+        if monitor not in {figure.name for figure in self.further}:
+            return replace(self, class_weights=weights)
+        class_figures.refuse_missing(monitor, len(problem.class_names), _occurring(problem))
+        return replace(self, class_weights=weights, monitor=monitor)
 
     def handed(self, data: Any, class_names: Sequence[str], recipe: Recipe) -> Data:
         """Numbered as the run's classes are, by name."""
@@ -184,8 +192,29 @@ class Classification:
     def validate(
         self, model: keras.Model, batches: tf.data.Dataset, callbacks: keras.callbacks.Callback
     ) -> dict[str, float]:
-        """Loss and accuracy by Keras' own evaluation."""
-        return model.evaluate(batches, callbacks=callbacks, return_dict=True, verbose=0)
+        """Loss and accuracy by Keras' own evaluation; `monitor` by a second pass.
+
+        Where outputs are not finite, so that nothing can be said of them, it is not a number.
+        """
+        found = model.evaluate(batches, callbacks=callbacks, return_dict=True, verbose=0)
+        if self.monitor is None:
+            return found
+        answers = self._answers(model, batches)
+        value = math.nan
+        if answers is not None:
+            counts = confusion(answers.truth, answers.said, answers.classes)
+            value = class_figures.figures(answers, counts).get(self.monitor, math.nan)
+        return found | {self.monitor: value}
+
+    def _answers(self, model: keras.Model, batches: tf.data.Dataset) -> Answers | None:
+        """By the traced step that `predict_on_batch` keeps; None where outputs are not finite."""
+        said, true = list[np.ndarray](), list[np.ndarray]()
+        for images, labels in batches:
+            outputs = model.predict_on_batch(images)
+            said.append(probabilities(outputs, self._logits(model, outputs)))
+            true.append(_columns(labels.numpy()).argmax(axis=1))
+        rows = np.concatenate(said)
+        return Answers(np.concatenate(true), rows) if np.isfinite(rows).all() else None
 
     def evaluate(
         self, model: keras.Model, batches: tf.data.Dataset, console: Console | None = None
@@ -216,7 +245,7 @@ class Classification:
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[Prediction]:
@@ -238,13 +267,17 @@ class Classification:
     def writer(self, directory: Path, class_names: Sequence[str]) -> None:
         """Lines say it all."""
 
+    def ranked(self, prediction: Prediction, top: int) -> list[tuple[str, float]]:
+        """The most probable classes of an image, with their probabilities."""
+        return list(prediction.probabilities.items())[:top]
+
     def lines(self, predictions: Sequence[Prediction], top: int) -> list[Text]:
         """Path and most probable classes of each image, in columns."""
         rows = []
         for prediction in predictions:
-            ranked = list(prediction.probabilities.items())[: max(top, 1)]
+            ranked = self.ranked(prediction, max(top, 1))
             named = [f"{name} {probability:.1%}" for name, probability in ranked]
-            rows.append([str(prediction.path), *named])
+            rows.append([str(prediction.path or ""), *named])
         return show.columns(rows)
 
 
@@ -328,12 +361,20 @@ def _named(problem: StreamProblem, model: keras.Model | None) -> StreamProblem:
     return replace(problem, class_names=found, numbers=numbers)
 
 
+def _occurring(problem: Problem) -> int:
+    """Classes of which the validation split has images."""
+    if isinstance(problem, StreamProblem):
+        return len(+problem.surveys["validation"].labels)
+    assert isinstance(problem, StoredProblem)
+    return len(np.unique(problem.data.validation.labels))
+
+
 def _columns(labels: np.ndarray) -> np.ndarray:
     """Labels (N, K) with a column for each class: a single one becomes two."""
     return np.concatenate([1.0 - labels, labels], axis=1) if labels.shape[1] == 1 else labels
 
 
-def _prediction(path: Path, row: np.ndarray, class_names: Sequence[str]) -> Prediction:
+def _prediction(path: Path | None, row: np.ndarray, class_names: Sequence[str]) -> Prediction:
     order = np.argsort(-row, kind="stable")
     ranked = {class_names[index]: float(row[index]) for index in order}
     best = class_names[order[0]]

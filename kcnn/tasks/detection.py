@@ -31,6 +31,7 @@ from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
 from kcnn.tasks import box_pictures, show
 from kcnn.tasks.average_precision import AveragePrecision, average_precision, need_evaluator
+from kcnn.tasks.box_errors import errors
 from kcnn.tasks.decoding import compare, cut, detections, with_decoding
 from kcnn.tasks.fcos import Detections, FCOSLoss, decode
 from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
@@ -39,6 +40,16 @@ from kcnn.tasks.problem import Problem
 
 #: Columns of an output beside the classes' logits (`kcnn.models.fcos`).
 _COLUMNS = 8
+#: What outputs are, in files of other runtimes.
+_BOXES = (
+    "boxes (N, 100, 6): x_min, y_min, x_max, y_max in pixels of the picture that goes in, "
+    "confidence, class; the most certain first; rows of zeros fill up"
+)
+_RAW = (
+    "not decoded (N, places, 8 + classes): x_min, y_min, x_max, y_max, centerness as a logit, x, "
+    "y, stride, a logit of each class. kcnn predict FILE decodes them; files of the other formats "
+    "give boxes"
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class BoxEvaluation:
 class BoxPrediction:
     """What a run sees in one picture."""
 
-    path: Path
+    path: Path | None  #: None for an array
     size: tuple[int, int]  #: (H, W) of the file, upright
     boxes: np.ndarray  #: (D, 4) float32 [x_min, y_min, x_max, y_max] in the file's own pixels
     confidences: np.ndarray  #: (D,) in 0..1, the highest first
@@ -221,7 +232,7 @@ class Detection:
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[BoxPrediction]:
@@ -238,28 +249,25 @@ class Detection:
             for path, view, found in zip(paths, views, given, strict=True)
         ]  # fmt: skip
 
-    def leaving(self, network: keras.Model, form: str) -> tuple[keras.Model, Any]:
-        """The network with its decoding inside, and how boxes are compared.
+    def leaving(self, network: keras.Model, form: str) -> tuple[keras.Model, Any, str]:
+        """The network with its decoding inside, how boxes are compared, and what outputs are.
 
         A `.keras` file stays as it is: it loads without kcnn, whose layer decodes.
         """
-        return (network, None) if form == "keras" else (with_decoding(network), compare)
+        if form == "keras":
+            return network, None, _RAW
+        return with_decoding(network), compare, _BOXES
 
     def pictures(
         self, model: keras.Model, problem: Problem, part: str, evaluation: BoxEvaluation
     ) -> dict[str, bytes]:
         """Precision against recall; the best, the middle and the worst picture."""
         assert isinstance(problem, PictureProblem)
-        names = problem.class_names
-        scores = np.array(
-            [box_pictures.agreement(true, found)
-             for true, found in zip(evaluation.truths, evaluation.found, strict=True)]
-        )  # fmt: skip
-        shown = []
+        names, shown = problem.class_names, []
+        scores = errors(evaluation.truths, evaluation.found, len(names)).f1
         for index, what in show.spread(scores):
-            image, view = problem.picture(part, index)
             title = f"{what}: {problem.picture_name(part, index)}, F1 {scores[index]:.2f}"
-            seen = viewed(image, view)[: view.scaled[0], : view.scaled[1]]  # without padding
+            seen = seen_whole(problem, part, index)
             shown.append((title, seen, evaluation.truths[index], evaluation.found[index]))
         return {
             "predictions": box_pictures.rows(shown, part, names),
@@ -283,6 +291,12 @@ class Detection:
 
 
 TASK = Detection()
+
+
+def seen_whole(problem: PictureProblem, part: str, index: int) -> np.ndarray:
+    """A picture of a split as it goes in, without padding: detections are in its pixels."""
+    image, view = problem.picture(part, index)
+    return viewed(image, view)[: view.scaled[0], : view.scaled[1]]
 
 
 def in_file(found: np.ndarray, view: View) -> np.ndarray:

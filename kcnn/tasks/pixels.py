@@ -12,20 +12,14 @@ from typing import Any
 import numpy as np
 
 from kcnn.data.sets.masks import IGNORED
+from kcnn.interpret.regions import confusion_of as confusion_of
+from kcnn.interpret.regions import iou_per_class as iou_per_class
 from kcnn.startup import keras
 
 ops = keras.ops
 
 #: Figures in their order: what `of_confusion` gives.
 FIGURES = ("mean_iou", "pixel_accuracy", "dice")
-
-
-def iou_per_class(confusion: np.ndarray) -> np.ndarray:
-    """(K,) |A ∩ B| / |A ∪ B| of (K, K) counts; NaN for a class in neither truth nor prediction."""
-    both = np.diagonal(confusion).astype("float64")
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - both
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return both / union
 
 
 def of_confusion(confusion: np.ndarray) -> dict[str, float]:
@@ -43,13 +37,6 @@ def of_confusion(confusion: np.ndarray) -> dict[str, float]:
         "pixel_accuracy": float(np.trace(confusion) / total) if total else 0.0,
         "dice": float(dice.mean()) if known.size else 0.0,
     }
-
-
-def confusion_of(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (K, K) int64 of class numbers of equal shapes; truth of 255 does not count."""
-    counted = truth != IGNORED
-    pairs = truth[counted].astype(np.int64) * classes + predicted[counted]
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def class_numbers(outputs: Any, logits: bool) -> Any:

@@ -19,7 +19,6 @@ from rich.text import Text
 
 from kcnn.data import Data
 from kcnn.data.batches.batch import Batch
-from kcnn.data.batches.views import resized, viewed
 from kcnn.data.sets import mask_folders, sources
 from kcnn.data.sets.annotations import View
 from kcnn.data.sets.decoding import decode
@@ -35,7 +34,7 @@ from kcnn.graph.outputs import gives_logits, meaning
 from kcnn.recipes.class_weights import by_class
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
-from kcnn.tasks import pixels, show
+from kcnn.tasks import mask_pictures, pixels, show
 from kcnn.tasks.inputs import refuse_other_classes, refuse_other_task
 from kcnn.tasks.pictures import PictureProblem
 from kcnn.tasks.problem import Problem
@@ -77,7 +76,7 @@ class PixelEvaluation:
 class MaskPrediction:
     """What a run says of one picture."""
 
-    path: Path
+    path: Path | None  #: None for an array
     mask: np.ndarray  #: (H, W) uint8 class numbers, of the file's own size
     class_names: tuple[str, ...]
 
@@ -99,6 +98,7 @@ class MaskWriter:
 
     def add(self, prediction: MaskPrediction) -> Path:
         """Write the two files of a picture; the overlay's path."""
+        assert prediction.path is not None, "files are written of files"
         name = self.names.of(prediction.path, "", "-overlay")
         self.directory.mkdir(parents=True, exist_ok=True)
         draw.write_mask(self.directory / f"{name}.png", prediction.mask, self.colours)
@@ -211,7 +211,8 @@ class Segmentation:
         """Where it is known which of the two they are."""
         return replace(self, logits=None if meaning is None else meaning == "logits")
 
-    def _logits(self, model: keras.Model) -> bool:
+    def gives_logits(self, model: keras.Model) -> bool:
+        """Whether outputs of `model` are logits."""
         return gives_logits(model) if self.logits is None else self.logits
 
     def targets(self, problem: Problem, outputs: int) -> MaskTargets:
@@ -230,7 +231,7 @@ class Segmentation:
         **options: Any,
     ) -> None:
         """Compile with the loss of `pixels` and its figures; to hand out, with Keras' own."""
-        outputs, logits = model.output_shape[-1], self._logits(model)
+        outputs, logits = model.output_shape[-1], self.gives_logits(model)
         classes = max(outputs, 2)
         if recipe is None:
             losses, metrics = _of_keras(outputs, logits)
@@ -258,7 +259,7 @@ class Segmentation:
         self, model: keras.Model, batches: tf.data.Dataset, console: Console | None = None
     ) -> PixelEvaluation:
         """Loss and confusion over the batches, in one pass."""
-        count, logits = int(batches.cardinality()), self._logits(model)
+        count, logits = int(batches.cardinality()), self.gives_logits(model)
         run, loss, by_picture = forward(model, count), 0.0, list[float]()
         classes = max(model.output_shape[-1], 2)
         confusion = np.zeros((classes, classes), np.int64)
@@ -284,16 +285,16 @@ class Segmentation:
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[MaskPrediction]:
         """The class of each pixel of the file, for each picture in its view."""
         assert views is not None, "pictures go in whole"
         refuse_not_finite(model, outputs)
-        found = keras.ops.convert_to_numpy(pixels.shares(outputs, self._logits(model)))
+        found = keras.ops.convert_to_numpy(pixels.shares(outputs, self.gives_logits(model)))
         return [
-            MaskPrediction(path, mask_of(row, view), tuple(class_names))
+            MaskPrediction(path, mask_pictures.mask_of(row, view), tuple(class_names))
             for path, row, view in zip(paths, found, views, strict=True)
         ]
 
@@ -302,20 +303,13 @@ class Segmentation:
     ) -> dict[str, bytes]:
         """The best, the middle and the worst picture, beside what is true and what was said."""
         assert isinstance(problem, PictureProblem)
-        colours, run = draw.palette(len(problem.class_names)), forward(model, 1)
-        split, shown = getattr(problem.data, part), []
+        run, shown = forward(model, 1), []
         for index, what in show.spread(evaluation.by_picture):
-            image, view = problem.picture(part, index)
-            outputs = pixels.shares(run(viewed(image, view)[np.newaxis]), self._logits(model))
-            said = mask_of(keras.ops.convert_to_numpy(outputs)[0], view)
-            true, below = split.labels.numbers(index), draw.as_bytes(image)
             score = evaluation.by_picture[index]
             title = f"{what}: {problem.picture_name(part, index)}, mean IoU {score:.3f}"
-            panels = [below if below.shape[2] == 3 else np.repeat(below[..., :1], 3, axis=2)]
-            panels += [draw.overlay(below, numbers, colours) for numbers in (true, said)]
-            shown.append(draw.Row(title, panels))
-        headings = (part, "truth", "prediction")
-        return {"predictions": draw.rows(shown, headings, problem.class_names, colours)}
+            logits = self.gives_logits(model)
+            shown.append((title, mask_pictures.looked_at(run, logits, problem, part, index)))
+        return {"predictions": mask_pictures.rows(shown, part, problem.class_names)}
 
     def writer(self, directory: Path, class_names: Sequence[str]) -> MaskWriter:
         """Palette PNGs of class numbers, and overlays to look at."""
@@ -327,21 +321,11 @@ class Segmentation:
         for prediction in predictions:
             ranked = [(n, s) for n, s in prediction.shares.items() if s > 0][: max(top, 1)]
             named = [f"{name} {share:.1%}" for name, share in ranked]
-            rows.append([str(prediction.path), *named, *[""] * (max(top, 1) - len(named))])
+            rows.append([str(prediction.path or ""), *named, *[""] * (max(top, 1) - len(named))])
         return show.columns(rows)
 
 
 TASK = Segmentation()
-
-
-def mask_of(probabilities: np.ndarray, view: View) -> np.ndarray:
-    """(h, w) uint8 class numbers of the picture itself, of probabilities (H, W, K) of a view.
-
-    Padding is cut away; where the picture was scaled down, probabilities are scaled up to it.
-    """
-    height, width = view.scaled
-    part = probabilities[-view.top : height - view.top, -view.left : width - view.left]
-    return resized(part, view.source).argmax(axis=-1).astype(np.uint8)
 
 
 def _handed_arrays(data: Any, class_names: Sequence[str], recipe: Recipe) -> Data:

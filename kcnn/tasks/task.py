@@ -18,7 +18,7 @@ from rich.text import Text
 from kcnn.data.batches.batch import Batch
 from kcnn.data.batches.targets import Targets
 from kcnn.data.sets.annotations import View
-from kcnn.errors import InputError
+from kcnn.errors import InputError, did_you_mean
 from kcnn.figures import LOSS, Figure
 from kcnn.recipes.recipe import Meaning, Recipe
 from kcnn.startup import keras, tf
@@ -184,7 +184,7 @@ class Task(Protocol):
         self,
         model: keras.Model,
         outputs: Any,
-        paths: Sequence[Path],
+        paths: Sequence[Path | None],
         class_names: Sequence[str],
         views: Sequence[View] | None = None,
     ) -> list[Any]:
@@ -193,7 +193,7 @@ class Task(Protocol):
         Args:
             model: That gave them.
             outputs: Of the batch.
-            paths: Of the files.
+            paths: Of the files; None for arrays.
             class_names: Of the run.
             views: How each picture went in, where they go in whole.
         """
@@ -235,23 +235,51 @@ def find(task: str | Task | None) -> Task:
     return found
 
 
-def ranking(task: Task, objective: str | None = None) -> tuple[Figure, ...]:
-    """The figures that rank trainings, on validation: the task's, then the loss.
+def monitored(task: Task, name: str | None) -> Figure:
+    """The figure on validation that a training goes by.
 
     Args:
-        task: Whose figures.
-        objective: The one that comes first, as `validation_NAME`; None is the task's first.
+        task: Whose figures; what it has beside those of every epoch is its `further`, where it has
+            such, which `validate` gives where the recipe asks for one.
+        name: Of the figure; None is the task's first.
 
     Raises:
         InputError: The task has no such figure.
     """
-    figures = (*task.figures, LOSS)
+    further: tuple[Figure, ...] = getattr(task, "further", ())
+    known = {figure.name: figure for figure in (*task.figures, LOSS, *further)}
+    if name is not None and name not in known:
+        raise InputError(
+            f"A figure to monitor in {task.name} is one of {', '.join(known)}; received {name!r}."
+            f"{did_you_mean(name, known)}"
+        )
+    return task.figures[0] if name is None else known[name]
+
+
+def ranking(
+    task: Task, objective: str | None = None, monitor: str | None = None
+) -> tuple[Figure, ...]:
+    """The figures that rank trainings, on validation: what they go by, the task's, then the loss.
+
+    Args:
+        task: Whose figures.
+        objective: The one that comes first, as `validation_NAME`; None is what they go by.
+        monitor: What they go by, as a recipe has it; None is the task's first.
+
+    Raises:
+        InputError: The task has no such figure.
+    """
+    figures = tuple(dict.fromkeys((monitored(task, monitor), *task.figures, LOSS)))
     if objective is None:
         return figures
     first = [figure for figure in figures if f"validation_{figure.name}" == objective]
     if not first:
-        allowed = ", ".join(f"validation_{figure.name}" for figure in figures)
+        allowed = [f"validation_{figure.name}" for figure in figures]
+        further = [figure.name for figure in getattr(task, "further", ())]
+        name = objective.removeprefix("validation_")
+        hint = f" monitor={name!r} measures it, and ranks by it." if name in further else ""
         raise InputError(
-            f"An objective of {task.name} is one of {allowed}; received {objective!r}."
+            f"An objective of {task.name} is one of {', '.join(allowed)}; received {objective!r}."
+            f"{hint or did_you_mean(objective, allowed)}"
         )
     return (*first, *(figure for figure in figures if figure not in first))

@@ -99,7 +99,7 @@ def begun(setup: Setup, start: int) -> Engine:
     setup.draw_alike()
     own = setup.own
     copy, model = (setup.network, setup.network()) if own is None else (None, twin(own))
-    made = engine(model, recipe, setup.task, setup.feed(start), setup.steps, copy)
+    made = engine(model, recipe, setup.task, setup.feed(start), setup.steps, copy, setup.targets)
     made.steps.step = start
     if start:
         build_metrics(made.model, setup.some_batch())

@@ -59,7 +59,7 @@ def _first_layer(
     again = begun(setup, start) if engine.copy else engine
     again.feed = setup.feed(start)
     again.steps.step, again.steps.resident = start, again.feed.resident
-    rate.begin(again.update)
+    rate.begin(again.update, start)
     if found:
         variables = {kind: v for kind, v in found["variables"].items() if kind != "metrics"}
         Snapshot.restore(again.model, variables)

@@ -11,12 +11,14 @@ from typing import IO, Any
 
 from kcnn.callbacks.records.tensorboard import write_pictures, write_scalars
 from kcnn.devices.names import device_name
-from kcnn.figures import of_split
+from kcnn.figures import LOSS, Figure, of_split
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.storage.files import replace
 from kcnn.tasks.task import Evaluation, Task, ranking
 from kcnn.training.attempt import Attempt
+from kcnn.training.loop.compiled import compile_model, further_metrics
+from kcnn.training.network import twin
 from kcnn.training.setup import Setup
 
 
@@ -67,8 +69,10 @@ def result_of(
     speeds = attempt.history["images_per_second"]
     validation, kept_epoch = _on_validation(setup, attempt, model)
     result = {
-        **_of_test(setup.task, report.test if report else None),
+        **_of_test(setup, report.test if report else None),
         **validation,
+        **_handed_over(setup, model),
+        "monitor": f"validation_{setup.monitor.name}",
         "epochs": epochs,
         "kept_epoch": kept_epoch,
         "steps": steps,
@@ -84,9 +88,28 @@ def result_of(
     return result | (report.details(setup.problem.class_names) if report else {})
 
 
-def _of_test(task: Task, test: Evaluation | None) -> dict[str, float | None]:
+def _handed_over(setup: Setup, model: keras.Model) -> dict[str, float]:
+    """Figures of the kept weights by a loss and metrics that were handed over, as Keras counts."""
+    recipe = setup.recipe
+    if not recipe.compiled.keys() & {"loss", "metrics"}:
+        return {}
+    names = further_metrics(recipe, setup.task)
+    names += ["loss"] if "loss" in recipe.compiled else []
+    counting = twin(model)
+    if counting is not model:  # a class of the user's own is compiled already
+        compile_model(setup.task, counting, recipe, setup.targets)
+    found = dict[str, float]()
+    for part in ("validation", "test"):
+        if setup.problem.sizes[part]:
+            batches = setup.evaluation(part)
+            values = setup.task.validate(counting, batches, keras.callbacks.CallbackList())
+            found |= {f"{part}_{name}": float(values[name]) for name in names}
+    return found
+
+
+def _of_test(setup: Setup, test: Evaluation | None) -> dict[str, float | None]:
     if test is None:
-        return {f"test_{figure.name}": None for figure in ranking(task)}
+        return {f"test_{figure.name}": None for figure in _figures(setup)}
     return dict(of_split("test", test.loss, test.figures))
 
 
@@ -98,12 +121,20 @@ def _on_validation(
     figures, kept_epoch = best.logs, best.epoch
     if attempt.averaged:
         found = setup.task.evaluate(model, setup.evaluation("validation"))
-        return of_split("validation", found.loss, found.figures), len(history["loss"])
+        figures, name = dict(found.figures), setup.monitor.name
+        if name not in (*figures, LOSS.name):  # one beside the task's own
+            figures[name] = found.details(setup.problem.class_names)[name]
+        return of_split("validation", found.loss, figures), len(history["loss"])
     if setup.recipe.select == "last":
         figures = {name: values[-1] for name, values in history.items()}
         kept_epoch = len(history["loss"])
-    names = [figure.name for figure in ranking(setup.task)]
+    names = [figure.name for figure in _figures(setup)]
     return {f"validation_{name}": figures[f"val_{name}"] for name in names}, kept_epoch
+
+
+def _figures(setup: Setup) -> tuple[Figure, ...]:
+    """Of which a result has numbers on each split."""
+    return ranking(setup.task, monitor=setup.recipe.monitor)
 
 
 def save(

@@ -63,8 +63,8 @@ def probe(setup: Setup, console: Console) -> Probe | None:
     recipe, problem = setup.recipe, setup.problem
     fixed = (recipe.freeze or recipe.until) and recipe.unfreeze_at is None
     plain = recipe.augment == "none" and not (recipe.mixup or recipe.cutmix or recipe.colour)
-    # The raw weights beside an average are those of the whole network, which pictures show, too.
-    alone = recipe.swa_start is None and recipe.images_every is None
+    # The raw weights beside an average are those of the whole network; pictures and health, too.
+    alone = recipe.swa_start is None and recipe.images_every is None and not recipe.health
     if not (fixed and plain and alone and isinstance(problem, StoredProblem)):
         return None
     if setup.own is not None and not all(map(is_keras_own, [setup.own, *leaves(setup.own)])):

@@ -12,18 +12,20 @@ from rich.text import Text
 
 from kcnn.callbacks.records.tensorboard import markdown
 from kcnn.devices.names import device_name
+from kcnn.figures import Figure
 from kcnn.graph.cost import Cost, cost, sized
 from kcnn.graph.modes import unsettled
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.copies import table_of_copies
-from kcnn.runs.directory import versions
+from kcnn.runs.directory import rates_text, versions
 from kcnn.startup import keras
 from kcnn.tasks.plan import Plan
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import SHUFFLED
 from kcnn.tasks.task import Task, ranking
 from kcnn.terminal import command, shape_text, si, styled
+from kcnn.training.loop.compiled import shown
 from kcnn.training.setup import Setup
 
 
@@ -41,6 +43,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         "steps": _steps(recipe, setup.why_precision),
         "run": str(directory),
     }
+    if chosen := _chosen(setup):
+        rows["validation"] = chosen
     if recipe.backbone_weights is not None:
         rows["backbone"] = f"begins with the weights of {recipe.backbone_weights}"
     if setup.meaning is not None:
@@ -57,6 +61,8 @@ def header(console: Console, setup: Setup, model: keras.Model, directory: Path, 
         )
     if problem.duplicates is None:
         rows["copies"] = "not known: the pictures of a stream are not compared"
+    if recipe.rates:
+        rows["rate"] = rates_text(recipe, setup.steps)
     if start:
         epoch, total = start // setup.steps, recipe.epochs * setup.steps
         rows["resumed"] = f"behind step {start:,} of {total:,}, in epoch {epoch + 1}"
@@ -96,12 +102,13 @@ def _steps(recipe: ResolvedRecipe, why_precision: str) -> str:
     return ", ".join(parts + ["XLA"] * recipe.jit)
 
 
-def results(console: Console, task: Task, result: Mapping[str, Any], directory: Path) -> None:
+def results(console: Console, setup: Setup, result: Mapping[str, Any], directory: Path) -> None:
     """The closing tables: figures on test and validation, what was kept, speed; the task's own."""
+    task = setup.task
     table = Table(title="Result", title_justify="left", show_header=False)
     table.add_column(style="bold cyan")
     table.add_column(justify="right")
-    for title, text in _figures(task, result):
+    for title, text in _figures(task, setup.monitor, result):
         table.add_row(title, text)
     kept = f"epoch {result['kept_epoch']} of {result['epochs']}"
     if snapshots := result.get("averaged_snapshots"):
@@ -120,12 +127,12 @@ def results(console: Console, task: Task, result: Mapping[str, Any], directory: 
     console.print(f"Look inside:  {look}", soft_wrap=True)
 
 
-def _figures(task: Task, result: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
+def _figures(task: Task, monitor: Figure, result: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
     for figure in ranking(task):
         if (value := result[f"test_{figure.name}"]) is not None:
             style = "bold green" if figure is task.figures[0] else ""
             yield f"test {figure.label}", styled((figure.text(value), style))
-    for figure in task.figures:
+    for figure in dict.fromkeys((*task.figures, monitor)):
         value = result[f"validation_{figure.name}"]
         yield f"validation {figure.label}", styled(figure.text(value))
 
@@ -165,9 +172,12 @@ def hparams(recipe: ResolvedRecipe) -> dict[str, Any]:
     """What HParams compares: model, data, and every field that is not simply off."""
     fields, off = recipe.to_dict(), Recipe().to_dict()
     named = {name: fields.pop(name) for name in ("model", "data", "seed")}
-    free = ("name", "logs", "histograms", "images_every", "skip_bad")
-    for name in (*free, "select", "validation", "split_seed"):
+    free = ("name", "logs", "histograms", "health", "images_every", "skip_bad")
+    for name in (*free, "select", "validation", "split_seed", "compiled", "rates"):
         fields.pop(name)
+    named |= {name: _own(config) for name, config in recipe.compiled.items() if name != "optimizer"}
+    if recipe.rates:
+        named["rates"] = ", ".join(f"{rate:g} from step {step}" for step, rate in recipe.rates)
     changed = {n: value for n, value in fields.items() if value not in (off[n], "none")}
     return named | changed.pop("options", {}) | changed
 
@@ -200,6 +210,7 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
     for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):
         if value := getattr(recipe, name):
             parts.append(f"{name.replace('_', ' ')} {value:g}")
+    parts += [f"{n} {_own(c)}" for n, c in recipe.compiled.items() if n != "optimizer"]
     if recipe.clip_norm is not None:
         parts.append(f"gradients clipped to a norm of {recipe.clip_norm:g}")
     if recipe.balanced:
@@ -215,6 +226,26 @@ def _recipe_line(recipe: ResolvedRecipe) -> str:
     if recipe.colour:
         parts.append(f"colour {recipe.colour:g}")
     return ", ".join([*parts, *_beginning(recipe), f"seed {recipe.seed}"])
+
+
+def _own(config: Any) -> str:
+    """What was handed over: a loss, or metrics."""
+    return ", ".join(map(shown, config)) if isinstance(config, list) else shown(config)
+
+
+def _chosen(setup: Setup) -> str:
+    """By which figures on validation what is decided, where that was asked for."""
+    recipe, figure = setup.recipe, setup.awaited.label
+    parts = []
+    if recipe.monitor is not None and recipe.select == "best" and recipe.swa_start is None:
+        parts.append(f"the weights of the best {setup.monitor.label} are kept")
+    waited = "{} epochs without a better {}"
+    if recipe.schedule == "plateau":
+        epochs = waited.format(recipe.plateau_patience, figure)
+        parts.append(f"the rate times {recipe.plateau_factor:g} after {epochs}")
+    if recipe.early_stopping is not None:
+        parts.append(f"stops after {waited.format(recipe.early_stopping, figure)}")
+    return "; ".join(parts)
 
 
 def _beginning(recipe: ResolvedRecipe) -> list[str]:

@@ -20,9 +20,11 @@ from kcnn.data.sets.tables import from_frame, is_frame
 from kcnn.devices import precision
 from kcnn.devices.memory import memory
 from kcnn.errors import InputError
+from kcnn.figures import LOSS, Figure
 from kcnn.graph.photographs import with_fitting
 from kcnn.graph.whole import with_padding
 from kcnn.models import registry
+from kcnn.recipes.augmentations import refuse_bending, refuse_other_than_bytes
 from kcnn.recipes.defaults import ResolvedRecipe, resolve
 from kcnn.recipes.families import OTHERS
 from kcnn.recipes.fields import declarations
@@ -33,7 +35,7 @@ from kcnn.tasks.pictures import PictureProblem, Whole
 from kcnn.tasks.plan import Plan, as_functional, known_card, own_plan, plan
 from kcnn.tasks.problem import Problem, Size
 from kcnn.tasks.stored import StoredProblem
-from kcnn.tasks.task import Task, find
+from kcnn.tasks.task import Task, find, monitored
 from kcnn.terminal import memory_text, shape_text, styled
 from kcnn.training.loop.steps import even, per_execution
 from kcnn.training.network import build_network
@@ -64,6 +66,19 @@ class Setup:
     def title(self) -> str:
         """Of the network, for the run's name."""
         return self.recipe.model.rpartition(":")[2] if self.own is None else self.own.name
+
+    @property
+    def monitor(self) -> Figure:
+        """The figure on validation that chooses the weights to keep."""
+        return monitored(self.task, self.recipe.monitor)
+
+    @property
+    def awaited(self) -> Figure:
+        """The figure on validation that is to get better; of those that nobody named, the loss.
+
+        It moves where a share of few images stands still.
+        """
+        return LOSS if self.recipe.monitor is None else self.monitor
 
     @property
     def targets(self) -> Targets:
@@ -154,12 +169,14 @@ def decide(
     entry = registry.lookup(recipe.model) if model is None else None
     task = find(task or (entry.task if entry else None))
     _refuse_fields(task, recipe)
+    monitored(task, recipe.monitor)  # refused before data are read
     problem = _problem(task, recipe, data, model, console)
     if model is not None:
         _refuse_options(task, recipe)
         _refuse_own_step(model, recipe)
         model = as_functional(model, problem)
     resolved = _resolved(recipe, problem, entry, model, task)
+    _refuse_augmentations(resolved, problem)
     task = task.prepared(problem, resolved)
     if model is not None:
         outputs = model.output_shape[-1]
@@ -249,6 +266,14 @@ def _refuse_options(task: Task, recipe: Recipe) -> None:
             "A model of your own is trained as it is; received options for building one: "
             f"{recipe.model_options or given}."
         )
+
+
+def _refuse_augmentations(recipe: ResolvedRecipe, problem: Problem) -> None:
+    """Refuse, before anything is built, what the batches would refuse."""
+    if isinstance(problem, PictureProblem):
+        refuse_bending(recipe.augmentations, repr(problem.name))
+    elif recipe.augmentations.randaugment:
+        refuse_other_than_bytes(recipe.augmentations, problem.pixels["dtype"], repr(problem.name))
 
 
 def _refuse_own_step(model: keras.Model, recipe: Recipe) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from rich.console import Console
 
@@ -20,10 +21,11 @@ from kcnn.terminal import styled
 from kcnn.training import report
 from kcnn.training.attempt import Attempt, begun
 from kcnn.training.explanation import explain
-from kcnn.training.loop import optimizers
+from kcnn.training.loop.compiled import compile_handed_out
 from kcnn.training.loop.engine import Engine
 from kcnn.training.outcome import Report, result_of, save
 from kcnn.training.pictures import of_the_end
+from kcnn.training.plateau import Plateau
 from kcnn.training.probe import Probe, probe
 from kcnn.training.retry import RateScale
 from kcnn.training.setup import Setup
@@ -41,6 +43,7 @@ class Trainer:
         callbacks: Of the user's own.
         save_model: Write the network as a Keras file.
         json_lines: Show epochs as lines of JSON.
+        named: Fields of the recipe as the run's checkpoints know them, where those lie elsewhere.
     """
 
     setup: Setup
@@ -49,6 +52,7 @@ class Trainer:
     callbacks: Sequence[keras.callbacks.Callback] = ()
     save_model: bool = True
     json_lines: bool = False
+    named: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -61,7 +65,7 @@ class Trainer:
     @property
     def resume_command(self) -> str:
         """What goes on with the run."""
-        return resume_command(self.directory.path, self.setup.recipe.model)
+        return resume_command(self.directory.path, self.setup.recipe)
 
     def run(self, begin: Callable[[], None]) -> Run:
         """Train, choose, test, save, report.
@@ -85,7 +89,7 @@ class Trainer:
         handed = setup.handed_out(given)
         for one in {given, handed}:
             if one is not setup.own or not given.compiled:
-                setup.task.compile(one, optimizers.for_use(setup.recipe, one))
+                compile_handed_out(setup.task, one, setup.recipe)
         found = Report.of(setup, model)
         result = result_of(setup, attempt, model, steps, found)
         shown = dict(found.pictures(setup, model)) if found else {}
@@ -94,7 +98,7 @@ class Trainer:
         inside = of_the_end(setup, self.directory, model, self._warn) if drawn else {}
         task, keep = setup.task, self.save_model
         save(self.directory, task, attempt, handed, result, keep, self._warn, shown, inside)
-        report.results(self.console, setup.task, result, self.directory.path)
+        report.results(self.console, setup, result, self.directory.path)
         return Run(
             directory=self.directory.path,
             recipe=setup.recipe,
@@ -136,13 +140,16 @@ class Trainer:
         checkpoint = self._checkpoint()
         setup = self.probe.setup if self.probe else self.setup
         engine = begun(setup, checkpoint.step)
-        rate.begin(engine.update)
+        rate.begin(engine.update, checkpoint.step)
         best = self.directory.best_weights if self.save_model else None
         network = self._network(engine)
         watchers = Watchers.of(
             self.setup, self.directory, self.console, network, best, self.json_lines
         )
-        checkpoint.callbacks = watchers.in_order(rate, self.callbacks)
+        rates: list[keras.callbacks.Callback] = [rate]
+        if self.setup.recipe.schedule == "plateau":
+            rates.append(Plateau(self.setup.recipe, self.setup.awaited, engine.update))
+        checkpoint.callbacks = watchers.in_order(rates, self.callbacks)
         return Attempt(setup, checkpoint, engine, watchers)
 
     def _network(self, engine: Engine) -> keras.Model:
@@ -155,7 +162,9 @@ class Trainer:
         return ExactCheckpoint(
             self.directory.checkpoints,
             every=recipe.checkpoint_every or "auto",
-            identity=recipe.identity() | {"data": self.setup.problem.fingerprint},
+            identity=recipe.identity()
+            | dict(self.named)
+            | {"data": self.setup.problem.fingerprint},
             older=recipe.older(),
         )
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from kcnn.callbacks import (
     BestWeights,
     EvaluateEMA,
+    Health,
     Meter,
     MetricsTable,
     Progress,
@@ -22,6 +23,8 @@ from kcnn.callbacks import (
 )
 from kcnn.callbacks.averaging.refusals import refuse_keepers
 from kcnn.callbacks.records.hparams import Status
+from kcnn.data import feed_batches
+from kcnn.figures import LOSS
 from kcnn.runs.directory import RunDirectory
 from kcnn.startup import keras, tf
 from kcnn.training import report
@@ -30,6 +33,9 @@ from kcnn.training.pictures import callback
 from kcnn.training.setup import Setup
 
 Callbacks = list[keras.callbacks.Callback]
+
+#: Images on which health is looked at.
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class Watchers:
             json_lines: Show epochs as lines of JSON.
         """
         task, sizes = setup.task, setup.problem.sizes
-        # What decides; all are on record.
-        progress = Progress(console, task.figures[:1], json_lines=json_lines)
-        kept = BestWeights(best, sizes["validation"], task.figures[0])
+        first = task.figures[:1]  # what decides; all are on record
+        more = [] if setup.monitor in (*first, LOSS) else [setup.monitor]
+        progress = Progress(console, first, validated=more, json_lines=json_lines)
+        kept = BestWeights(best, sizes["validation"], setup.monitor)
         kept.raises = True  # a run that cannot be kept is stopped, and goes on
         board = _board(setup, directory, model)
         return cls(
@@ -77,7 +84,7 @@ class Watchers:
             swa=_averaging(setup),
             board=board,
             recorders=[
-                *_recorders(board, callback(setup, directory), directory, console),
+                *_recorders(setup, board, directory, console),
                 progress,
                 *_stopping(setup),
             ],
@@ -90,16 +97,18 @@ class Watchers:
             self.board.end(status)
 
     def in_order(
-        self, rate: keras.callbacks.Callback, callbacks: Sequence[keras.callbacks.Callback]
+        self,
+        rates: Sequence[keras.callbacks.Callback],
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> Callbacks:
-        """All of them, with the scale of the rate and the user's own in their places.
+        """All of them, with those that set the rate and the user's own in their places.
 
         Raises:
             InputError: One of the user's would keep other weights than it says.
         """
         swa = [self.swa] if self.swa else []
         ordered = [
-            self.meter, rate, *swa, self.best, *callbacks, *self.recorders, *self.averages,
+            self.meter, *rates, *swa, self.best, *callbacks, *self.recorders, *self.averages,
         ]  # fmt: skip
         if self.swa:
             refuse_keepers(self.swa, ordered)
@@ -133,23 +142,36 @@ def _board(setup: Setup, directory: RunDirectory, model: keras.Model) -> TensorB
     )
 
 
+def _health(setup: Setup) -> Health | None:
+    """On some of the first training batch, which is of all classes and the same when resumed."""
+    if not setup.recipe.health:
+        return None
+    images, targets, *_ = next(iter(feed_batches(setup.feed(0), 1)))
+    return Health(images[:_LOOKED_AT], targets[:_LOOKED_AT])
+
+
 def _recorders(
-    board: TensorBoard,
-    pictures: keras.callbacks.Callback | None,
-    directory: RunDirectory,
-    console: Console,
+    setup: Setup, board: TensorBoard, directory: RunDirectory, console: Console
 ) -> Callbacks:
-    """Logs, whose loss ends no training."""
+    """Logs, whose loss ends no training; first what adds to them."""
 
     def warn(message: str) -> None:
         console.print(message, style="yellow")
 
     tolerant = partial(Tolerant, errors=(OSError, tf.errors.OpError), say=warn)
     # Of anybody's model: what cannot be shown of it is none of a training's business.
-    shown = [Tolerant(pictures, errors=(Exception,), say=warn)] if pictures else []
-    return [tolerant(board), *shown, tolerant(MetricsTable(directory.metrics))]
+    health, pictures = (
+        [Tolerant(one, errors=(Exception,), say=warn)] if one else []
+        for one in (_health(setup), callback(setup, directory))
+    )
+    return [*health, tolerant(board), *pictures, tolerant(MetricsTable(directory.metrics))]
 
 
 def _stopping(setup: Setup) -> Callbacks:
     patience = setup.recipe.early_stopping
-    return [keras.callbacks.EarlyStopping("val_loss", patience=patience)] if patience else []
+    if not patience:
+        return []
+    figure = setup.awaited
+    return [
+        keras.callbacks.EarlyStopping(f"val_{figure.name}", patience=patience, mode=figure.mode)
+    ]

@@ -34,7 +34,10 @@ class Options:
     """random search; hyperband, which gives many trials few epochs; bayesian optimisation."""
     objective: str | None = None
     """What ranks the trials: validation_loss, or validation_ and a figure of the network's task;
-    the default is the task's first. The test split is read once, by the winner."""
+    the default is that of monitor. The test split is read once, by the winner."""
+    monitor: str | None = None
+    """Figure on validation by which each trial keeps its weights, as of kcnn train, such as
+    macro_f1; it ranks the trials, too. The default is the task's first."""
     seed: int = 0
     """Decides the trials, their weights and data order, and the validation split."""
     space: tuple[str, ...] = ()

@@ -116,7 +116,7 @@ class _Search:
         console: Console,
     ) -> _Search:
         task = find(task or registry.lookup(options.model).task)
-        ranked = ranking(task, options.objective)
+        ranked = ranking(task, options.objective, options.monitor)
         changes = (space_file(options.space_file) if options.space_file else {}) | dict(
             changes or {}
         )
@@ -126,11 +126,14 @@ class _Search:
             epochs=options.epochs,
             validation=options.validation,
             ignore=options.ignore,
+            monitor=options.monitor,
             seed=options.seed,
             split_seed=options.seed,
         )
         whole = splits.whole(data, base, task)
         problem = task.problem(splits.without_test(whole), base, None)
+        if options.monitor is not None:
+            task.prepared(problem, base)  # refuses a figure that the data do not have
         space = space_of(options.model, options.space, changes, problem.image_shape)
         memory = None if options.memory is None else int(options.memory * 2**30)
         feasibility = Feasibility(task, problem, memory)
@@ -160,7 +163,9 @@ class _Search:
             "method": self.options.method,
             "objective": f"validation_{self.ranking[0].name}",
             "space": self.space.texts(),
-            "recipe": {name: recipe[name] for name in ("model", "epochs", "validation", "seed")},
+            "recipe": {
+                name: recipe[name] for name in ("model", "epochs", "validation", "monitor", "seed")
+            },
             "data": self.feasibility.problem.fingerprint,
             "images": dict(self.feasibility.problem.sizes),
         }

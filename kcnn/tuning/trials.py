@@ -98,7 +98,8 @@ class Trials:
             seconds = time.monotonic() - started
             reason = _reason(error)
             return dataclasses.replace(trial, status="failed", reason=reason, seconds=seconds)
-        found = {f.name: result[f"validation_{f.name}"] for f in ranking(self.task)}
+        measured = ranking(self.task, monitor=recipe.monitor)
+        found = {figure.name: result[f"validation_{figure.name}"] for figure in measured}
         if not all(map(math.isfinite, found.values())):
             reason = f"A figure on validation is not finite: {found}."
             return dataclasses.replace(trial, status="failed", reason=reason)
@@ -115,7 +116,7 @@ class Trials:
     def _trained(self, recipe: Recipe, callbacks: Callbacks) -> dict[str, Any]:
         """The result of the run, which is begun, gone on with, or there already."""
         path = self.directory / str(recipe.name)
-        if (result := _read(path / "result.json")) and self._is_result(result):
+        if (result := _read(path / "result.json")) and self._is_result(result, recipe):
             return result
         options = {
             "data": self.data,
@@ -134,8 +135,9 @@ class Trials:
         set_aside(path)
         return train(recipe, **options).result
 
-    def _is_result(self, result: dict[str, Any]) -> bool:
-        names = ["seconds", *(f"validation_{figure.name}" for figure in ranking(self.task))]
+    def _is_result(self, result: dict[str, Any], recipe: Recipe) -> bool:
+        measured = ranking(self.task, monitor=recipe.monitor)
+        names = ["seconds", *(f"validation_{figure.name}" for figure in measured)]
         return all(isinstance(result.get(name), (int, float)) for name in names)
 
 

@@ -6,13 +6,18 @@ import hashlib
 import json
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
+from rich.progress import BarColumn, DownloadColumn, Progress
+
 from kcnn.errors import InputError
-from kcnn.startup import keras
 from kcnn.storage.refusals import brief
+from kcnn.terminal import console
 from kcnn.weights.published import Published
 
 _FILE = "model.safetensors"
@@ -21,7 +26,9 @@ _LABELS = (
     "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
     "c2c37ea517e94d9795004a39431a14cb",
 )
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+#: How often a cut connection is taken up, and seconds after which a silent one is cut.
+_ATTEMPTS, _PATIENCE = 5, 60.0
 
 
 def by_hand(row: Published, *, top: bool = True) -> Path:
@@ -35,8 +42,9 @@ def by_hand(row: Published, *, top: bool = True) -> Path:
 def fetch(row: Published, *, top: bool = True) -> Path:
     """The file of published weights, downloaded where it is not there.
 
-    `huggingface_hub` and Keras' `get_file` keep them in their own caches, show a bar, and go on
-    with nothing but the cache where there is no network.
+    They lie in the caches of `huggingface_hub` and of Keras' `get_file`, which find what is there
+    already. A cut connection goes on where it was cut, in the next call, too; where there is no
+    network the cache will do.
 
     Args:
         row: Of `kcnn.weights.published`.
@@ -85,7 +93,7 @@ def _from_hub(row: Published, own: Path) -> Path:
         # The cache names a large file by its SHA-256, as the hub announces it, and checks the
         # size alone.
         promised = path.resolve().name
-        if re.fullmatch("[0-9a-f]{64}", promised) and _sha256(path) != promised:
+        if re.fullmatch("[0-9a-f]{64}", promised) and _hash(path, "sha256") != promised:
             path.resolve().unlink()
             raise ValueError(
                 f"what arrived has not the announced SHA-256 {promised[:12]}...; it was deleted"
@@ -97,13 +105,52 @@ def _from_keras(name: str, address: str, md5: str, own: Path) -> Path:
     from filelock import FileLock
 
     with _reasons(address, own):
-        folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{name}.lock"):  # two processes would write into one file
-            return Path(
-                keras.utils.get_file(name, address, cache_dir=folder.parent, cache_subdir="models",
-                                     file_hash=md5)
-            )  # fmt: skip
+        path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{name}.lock")):  # two processes would write into one file
+            if not path.is_file() or _hash(path, "md5") != md5:
+                _download(address, path, md5)
+    return path
+
+
+def _download(address: str, path: Path, md5: str) -> None:
+    """What `get_file` does, but that a cut connection goes on: what has arrived stays beside."""
+    part = path.with_name(f".{path.name}.part")
+    for _ in range(_ATTEMPTS):
+        try:
+            if _arrived(address, part):
+                break
+        except urllib.error.URLError as error:
+            if getattr(error, "code", None) == 416:  # all its bytes are there
+                break
+            raise
+        except (OSError, HTTPException):
+            pass  # cut, or silent
+    else:
+        raise OSError("the connection was cut again and again; what arrived is kept for next time")
+    if _hash(part, "md5") != md5:
+        part.unlink()
+        raise ValueError(f"what arrived has not the MD5 {md5[:12]}...; it was deleted")
+    part.replace(path)
+
+
+def _arrived(address: str, part: Path) -> bool:
+    """Fetch what a file lacks; whether it is whole then."""
+    first = part.stat().st_size if part.exists() else 0
+    asked = urllib.request.Request(address, headers={"Range": f"bytes={first}-"} if first else {})
+    with urllib.request.urlopen(asked, timeout=_PATIENCE) as answer:
+        first = first if answer.status == 206 else 0  # not every server begins in the middle
+        total = None if answer.length is None else first + answer.length
+        shown, terminal = ("{task.description}", BarColumn(), DownloadColumn()), console(error=True)
+        with (
+            Progress(*shown, console=terminal, disable=not terminal.is_terminal) as bar,
+            part.open("ab" if first else "wb") as file,
+        ):
+            task = bar.add_task(address.rsplit("/", 1)[1], total=total, completed=first)
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                bar.advance(task, len(chunk))
+    return total is None or part.stat().st_size == total
 
 
 @contextmanager
@@ -120,8 +167,8 @@ def _reasons(address: str, own: Path) -> Iterator[None]:
         ) from error
 
 
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
+def _hash(path: Path, kind: str) -> str:
+    found = hashlib.new(kind)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)

@@ -91,7 +91,6 @@ def is_drawn(page, values):
 
 def poll(page, found, *given):
     """Until a page has drawn; TensorBoard's lines move to their places."""
-    page.wait_text("lenet")
     for _ in range(500):  # a limit: a busy machine draws late
         if found(page, *given):
             return True
@@ -120,7 +119,7 @@ def test_custom_scalars(tab, logs):
 def test_images(tab):
     """Each picture is decoded and seen at the last epoch, and is not one colour."""
     page = tab("images")
-    kinds = ["errors/confusion", "inside/feature_maps", "inside/filters"]
+    kinds = ["errors/confusion", "errors/precision_recall", "inside/feature_maps", "inside/filters"]
     page.wait_text(*kinds, "lenet", f"step {EPOCHS}")
     decoded = "e.complete && e.naturalWidth > 60 && /individualImage/.test(e.src) ? e.src : null"
 
@@ -171,15 +170,21 @@ def numbers(text):
 
 
 def test_graphs(tab):
-    """The network is a node of the graph's drawing, and its input another."""
+    """The network is a node of the graph's drawing, and opened it shows its layers."""
     page = tab("graphs&run=lenet")
     page.wait_text("Main Graph")
 
-    def is_there(page):
-        names = " ".join(page.each("svg text", "e.textContent"))
-        return "lenet5" in names and "inputs" in names
+    def names(page):
+        return " ".join(page.each("svg text", "e.textContent"))
 
-    assert poll(page, is_there), page.each("text", "e.textContent")
+    def are_there(page, *wanted):
+        return all(name in names(page) for name in wanted)
+
+    assert poll(page, are_there, "lenet5", "inputs"), names(page)
+    assert "conv1" not in names(page)
+    twice = "e.dispatchEvent(new MouseEvent('dblclick', {bubbles: true, view: window}))"
+    page.each("g.nodeshape", f"e.parentNode.textContent.includes('lenet5') && {twice}")
+    assert poll(page, are_there, "conv1", "conv2"), names(page)
 
 
 def test_projector(tab, logs):

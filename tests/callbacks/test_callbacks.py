@@ -55,6 +55,7 @@ class TestMeter:
         for seconds, speed in zip(history["seconds"], history["images_per_second"], strict=True):
             assert speed == pytest.approx(40 / seconds)
 
+    @pytest.mark.slow
     def test_leaves_validation_out_of_the_time(self):
         import time
 

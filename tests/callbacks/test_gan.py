@@ -104,6 +104,7 @@ class TestTwoOptimizers:
 
 
 class TestAveraging:
+    @pytest.mark.slow
     def test_layers_that_the_data_do_not_reach_keep_their_statistics(self):
         model, seen = gan(), {}
         swa = StochasticWeightAveraging(start=0.5)
@@ -152,6 +153,7 @@ class TestSwapping:
     @pytest.mark.parametrize(
         "make", [EvaluateEMA, keras.callbacks.SwapEMAWeights], ids=["ours", "Keras'"]
     )
+    @pytest.mark.slow
     def test_others_go_on_to_the_same_bits(self, tmp_path, make):
         whole = classifier(use_ema=True)
         fit_classes(whole, [make()])

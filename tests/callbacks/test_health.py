@@ -10,7 +10,7 @@ from rich.console import Console
 
 import kcnn
 from kcnn.callbacks import Health, MetricsTable, Progress
-from kcnn.interpret.health import drift, look, rectifiers, statistics
+from kcnn.interpret.health import Looking, drift, look, rectifiers, statistics
 
 #: Seconds each; everybody's tests are to be short.
 pytestmark = pytest.mark.slow
@@ -79,6 +79,33 @@ def test_gradients():
         assert seen.gradients[weight.path] == pytest.approx(
             np.linalg.norm(gradient), rel=1e-4, abs=1e-7
         )
+
+
+def test_a_trace_sees_the_same_until_other_layers_are_trained():
+    calls = []
+
+    class Counted(L.Dense):
+        def call(self, inputs):
+            calls.append(1)
+            return super().call(inputs)
+
+    inner = network()
+    model = keras.Model(inner.input, Counted(3, "softmax", name="last")(inner.output))
+    model.compile("sgd", "categorical_crossentropy")
+    looking = Looking(model)
+    for change in (0.9, 1.1):
+        inner.get_layer("dense").bias.assign(np.full(6, change - 1.0))
+        plain, traced = look(model, X[:9], Y[:9]), looking(X[:9], Y[:9], traced=True)
+        assert traced.gradients == pytest.approx(plain.gradients, rel=1e-4)
+        assert traced.dead.keys() == plain.dead.keys()
+        for name, dead in plain.dead.items():
+            np.testing.assert_array_equal(traced.dead[name], dead)
+    before = len(calls)
+    looking(X[:9], Y[:9], traced=True)
+    assert len(calls) == before
+    inner.get_layer("dense").trainable = False
+    frozen = looking(X[:9], Y[:9], traced=True)
+    assert plain.gradients.keys() - frozen.gradients.keys() == {"dense/kernel", "dense/bias"}
 
 
 def test_drift():
@@ -195,11 +222,10 @@ def test_what_is_no_batch():
 
 
 @pytest.mark.slow
-def test_in_kcnn_train_resumed_logs_are_those_of_the_whole(tmp_path):
+def test_a_recipes_health_goes_on_where_it_was_and_changes_no_bit(tmp_path):
     labels = np.arange(96) % 3
     images = (60 * labels[:, None, None, None] + RNG.integers(0, 60, (96, 9, 9, 3))).astype("uint8")
     data = {part: (images, labels) for part in ("train", "validation", "test")}
-    targets = np.eye(3, dtype="float32")[labels[:8]]
 
     class Stop(keras.callbacks.Callback):
         stops, epoch = False, 0
@@ -217,23 +243,37 @@ def test_in_kcnn_train_resumed_logs_are_those_of_the_whole(tmp_path):
         def set_state(self, state):
             pass
 
-    def recipe(name):
+    def recipe(name, health=True):
         return kcnn.Recipe(
             model="resnet20", options={"depths": (1, 1, 1)}, epochs=3, batch_size=16, name=name,
             logs=str(tmp_path), checkpoint_every="1", steps_per_execution=1,
+            health=health,
         )  # fmt: skip
 
-    def callbacks():
-        return [Health(images[:8], targets), Stop()]
-
-    whole = kcnn.train(recipe("whole"), data=data, callbacks=callbacks(), verbose=False)
-    plain = kcnn.train(recipe("plain"), data=data, verbose=False)
+    whole = kcnn.train(recipe("whole"), data=data, verbose=False)
+    plain = kcnn.train(recipe("plain", health=False), data=data, verbose=False)
     Stop.stops = True
     with pytest.raises(KeyboardInterrupt):
-        kcnn.train(recipe("broken"), data=data, callbacks=callbacks(), verbose=False)
+        kcnn.train(recipe("broken"), data=data, callbacks=[Stop()], verbose=False)
     Stop.stops = False
-    resumed = kcnn.resume(tmp_path / "broken", data=data, callbacks=callbacks(), verbose=False)
+    resumed = kcnn.resume(tmp_path / "broken", data=data, callbacks=[Stop()], verbose=False)
+    table = (tmp_path / "whole/metrics.csv").read_text()
     for name in ("update_ratio", "gradient_norm", "dead_relus", "batchnorm_drift"):
         assert len(whole.history[f"health/{name}"]) == 3
+        assert f"health/{name}" in table
         assert resumed.history[f"health/{name}"] == whole.history[f"health/{name}"]
     assert whole.history["val_loss"] == plain.history["val_loss"]
+
+
+def test_a_recipes_health_is_of_all_classes_and_of_some_images(tmp_path):
+    from kcnn.terminal import console
+    from kcnn.training.setup import decide
+    from kcnn.training.watchers import _health
+
+    labels = np.repeat(np.arange(3), 100)  # a first batch in stored order has one
+    images = RNG.integers(0, 256, (300, 8, 8, 1)).astype("uint8")
+    recipe = kcnn.Recipe(model="mlp", batch_size=64, health=True, logs=str(tmp_path))
+    data = {part: (images, labels) for part in ("train", "validation", "test")}
+    health = _health(decide(recipe, data=data, console=console(quiet=True)))
+    assert health.images.shape == (32, 8, 8, 1)
+    assert set(np.argmax(health.targets, axis=1)) == {0, 1, 2}

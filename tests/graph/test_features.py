@@ -46,6 +46,7 @@ def test_the_last_map_is_the_headless_networks_output():
     np.testing.assert_array_equal(maps(images)[-1], whole(images))
 
 
+@pytest.mark.slow
 def test_of_a_stage_it_is_what_the_next_one_begins_with():
     """A block's shortcut and its first convolution read the same map: no map within a block."""
     shape = {"input_shape": (64, 64, 3), "stem": "imagenet"}

@@ -101,6 +101,7 @@ def test_a_trained_network(run):
     same_however_called(run.model)
 
 
+@pytest.mark.slow
 def test_its_file_in_plain_keras(run):
     loaded = keras.models.load_model(run.directory / "model.keras")
     expected = run.model.predict(IMAGES, verbose=0)
@@ -108,6 +109,7 @@ def test_its_file_in_plain_keras(run):
     same_however_called(loaded)
 
 
+@pytest.mark.slow
 def test_its_saved_model(run, tmp_path):
     """It holds the inference graph: batches do not matter, and nothing moves."""
     run.model.export(tmp_path / "saved", verbose=False)
@@ -120,6 +122,7 @@ def test_its_saved_model(run, tmp_path):
     np.testing.assert_allclose(one, expected[:1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_of_before_is_mended_when_it_is_loaded(run, tmp_path):
     """As kcnn wrote them: the resize called without a mode."""
     model = run.model

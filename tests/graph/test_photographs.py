@@ -238,6 +238,7 @@ class TestRun:
         with pytest.raises(kcnn.InputError, match="a factor from 1 up"):
             kcnn.Recipe(evaluation_scale=0.9)
 
+    @pytest.mark.slow
     def test_where_the_engine_is_kept(self, folder, run, tmp_path):
         """The next training of the same network does not write into the one handed out."""
         engines.forget()

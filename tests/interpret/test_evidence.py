@@ -173,6 +173,36 @@ def test_of_a_linear_model_saliency_is_its_weights():
             np.testing.assert_allclose(each, abs(kernel[..., label]).max(axis=-1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("classes", [None, 1])
+def test_what_is_not_finite_is_refused(method, classes):
+    model = keras.Sequential([keras.Input((6, 6, 1)), L.Conv2D(2, 3), L.Flatten(), L.Dense(2)])
+    model.layers[-1].set_weights([np.full((32, 2), np.nan), np.zeros(2)])
+    with pytest.raises(kcnn.InputError, match="not finite"):
+        method(model, np.ones((2, 6, 6, 1)), classes)
+
+
+def test_a_class_that_is_asked_for_costs_no_pass_of_its_own():
+    """Where the graph says what outputs are, images go through the network once."""
+    passes = []
+
+    @keras.saving.register_keras_serializable("tests")
+    class Counting(L.Layer):
+        def call(self, x):
+            passes.append(x.shape[0])
+            return x
+
+    image = keras.Input((6, 6, 1))
+    x = L.Flatten()(L.Conv2D(2, 3)(Counting()(image)))
+    model = keras.Model(image, L.Dense(2, activation="softmax")(x))
+    images = np.ones((3, 6, 6, 1))
+    grad_cam(model, images, 0)
+    passes.clear()
+    grad_cam(model, images, 0)
+    saliency(model, images, [0, 1, 1], samples=5)
+    assert passes == [3, 15]
+
+
 def test_noise_smooths_by_the_range_of_each_image():
     """Of y = x², the mean gradient over noise is 2 x; the noise itself stays in the mean."""
     image = keras.Input((40, 40, 1))

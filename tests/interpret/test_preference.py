@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import kcnn
-from kcnn.interpret import preferred
-from kcnn.interpret.preference import _colours, _scale, hartley
+from kcnn.interpret import preferred, preferred_each
+from kcnn.interpret.colours import colours_of
+from kcnn.interpret.preference import _scale, hartley
 
 L = keras.layers
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def test_colours_go_together_as_in_the_data():
     random = np.random.default_rng(0)
     z = random.normal(size=(200, 6, 6, 3)) @ np.array([[1, 1, 1], [0, 0.3, -0.3], [0, 0, 0.1]])
     images = (255 / (1 + np.exp(-0.5 * z - [0.0, 0.5, 1.0]))).astype("float32")
-    colours = _colours(images, (0.0, 255.0), 3)
+    colours = colours_of(images, (0.0, 255.0), 3)
     made = colours.pixels(random.normal(size=(200, 6, 6, 3)))
     for statistic in (np.mean, np.std):
         expected = statistic(images, axis=(0, 1, 2))
@@ -102,6 +103,17 @@ def test_the_values_are_the_units_on_the_pictures(model):
         np.abs([top.after[i] - other for i, other in enumerate(_others(model, top.images))]),
         rtol=1e-4,
     )
+
+
+def test_several_layers_in_one_pass_each_get_their_own(model):
+    waves, top = preferred_each(model, [("waves", [1, 0]), (None, [0])], steps=12)
+    assert (waves.layer, waves.units, top.layer, top.units) == ("waves", (1, 0), "top", (0,))
+    maps = keras.Model(model.inputs[0], model.get_layer("waves").output)
+    means = np.mean(maps(np.concatenate([waves.images, top.images])), axis=(1, 2))
+    np.testing.assert_allclose(waves.after, [means[0, 1], means[1, 0]], rtol=1e-5)
+    np.testing.assert_allclose(top.after, [8 * means[2, 0]], rtol=1e-5)
+    for found in (waves, top):
+        assert (found.after > 1.5 * found.before).all()
 
 
 def _others(model, pictures):

@@ -282,6 +282,7 @@ def test_weights_of_another_network_are_refused(content, tmp_path):
     [("lenet5", 1, "pool2", 16), ("alexnet", 3, "pool5", 67), ("alexnet_owt", 3, "pool5", 63)]
     + [(f"vgg{depth}", 3, "pool5", 32) for depth in (11, 13, 16, 19)],
 )
+@pytest.mark.slow
 def test_the_smallest_image_builds_and_a_pixel_less_is_refused(name, channels, layer, smallest):
     for height, width in ((smallest, smallest), (smallest, 2 * smallest)):
         assert kcnn.card(name, input_shape=(height, width, channels)).parameters
@@ -595,6 +596,7 @@ def test_stride_in_moves_the_bottlenecks_stride():
 @pytest.mark.parametrize(
     ("name", "stride_in"), [("resnet18", None), ("resnet50", "3x3"), ("resnet50", "1x1")]
 )
+@pytest.mark.slow
 def test_dilated_network_samples_the_strided_one_more_densely(
     name, stride_in, output_stride, preact
 ):

@@ -14,6 +14,10 @@ from kcnn.recipes.defaults import ResolvedRecipe
         ({"swa_every": 2}, "swa_every=2 is of stochastic weight averaging, which is off"),
         ({"swa_anneal": 3.0}, "swa_anneal=3 is of stochastic weight averaging, which is off"),
         ({"swa_anneal": 0.5, "swa_start": 0.5}, "swa_anneal=0.5 is the way to swa_learning_rate"),
+        (
+            {"plateau_patience": 3},
+            "plateau_patience=3 is of schedule plateau; received",
+        ),
         ({"skip_bad": True}, "the data 'digits' are no files"),
     ],
 )

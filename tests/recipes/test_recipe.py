@@ -70,7 +70,7 @@ def test_sgdw_is_there_under_another_name():
 def test_what_is_another_training_and_what_is_the_same():
     """Declared at each field; whoever adds one decides which it is."""
     same = {"data", "columns", "name", "logs", "checkpoint_every", "on_nan", "histograms", "cache"}
-    same |= {"skip_bad", "images_every"}
+    same |= {"skip_bad", "images_every", "health", "rates"}
     fields = {field.name for field in dataclasses.fields(Recipe)}
     assert Recipe().identity().keys() == fields - same - {"epochs"}
 

@@ -17,7 +17,7 @@ from kcnn.graph.forward import batch_size_for, forward, refuse_not_finite
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.runs import inference
 from kcnn.runs.directory import Run
-from kcnn.runs.inference import evaluate_run, predict
+from kcnn.runs.inference import evaluate_run, predict, predictions
 from kcnn.tasks import classification
 from kcnn.tasks.classification import TASK
 
@@ -237,12 +237,12 @@ class TestPredict:
         loaded = []
         load = inference.load_image
         monkeypatch.setattr(
-            inference, "load_image", lambda *given: loaded.append(1) or load(*given)
+            inference, "load_image", lambda *args, **given: loaded.append(1) or load(*args, **given)
         )
-        batches = inference._decoded(files[0], (12, 10, 3), 2)
-        assert next(batches).shape == (2, 12, 10, 3)
-        assert len(loaded) <= 4
-        batches.close()
+        found = predictions(run_of(model), files[0], batch_size=2)
+        assert next(found).path == files[0][0]
+        assert 2 <= len(loaded) <= 4
+        found.close()
         assert len(loaded) <= 4
 
     def test_progress_on_a_terminal(self, model, files):

@@ -11,6 +11,8 @@ from rich.console import Console
 from kcnn.data import load_data
 from kcnn.data.sets.splits import from_arrays
 from kcnn.errors import InputError
+from kcnn.recipes.recipe import Recipe
+from kcnn.runs import examples
 from kcnn.runs.overview import contact_sheet, overview, show_data
 
 
@@ -70,6 +72,45 @@ def test_values_of_arrays():
     found = overview(from_arrays(pair, pair, pair))
     assert (found.sizes, found.values) == ("4×4×1", "float32, -6 to 7.5")
     assert found.balance == 3
+
+
+def tiles_of(monkeypatch, data, **fields):
+    """What the sheet of augmented pictures shows: as they are, and as a training sees them."""
+    seen = []
+    monkeypatch.setattr(examples, "strips", lambda shown, **sizes: seen.extend(shown) or b"")
+    said = examples.augmented_sheet(data, Recipe(**fields))[1]
+    return seen[0].tiles, seen[1].tiles, said
+
+
+def test_each_of_sixteen_stands_above_itself_augmented(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 1), "uint8")
+    data = from_arrays((images, np.arange(60) // 20))
+    before, after, words = tiles_of(monkeypatch, data, augment="erasing=1,colour=0", seed=3)
+    assert (len(before), words) == (16, "erasing=1")
+    labels = [data.train.labels[(data.train.array == b[..., :1]).all((1, 2, 3))] for b in before]
+    assert sorted(np.bincount(np.concatenate(labels))) == [5, 5, 6]
+    kept = [(a == b).all(axis=2).mean() for a, b in zip(before, after, strict=True)]
+    assert min(kept) > 0.5
+    assert max(kept) < 1
+    floats = from_arrays((images.astype("float32") / 255, np.arange(60) // 20))
+    assert tiles_of(monkeypatch, floats, augment="colour")[2] == "colour=0.2"
+    with pytest.raises(InputError, match="randaugment is of images from 0 to 255 as uint8"):
+        tiles_of(monkeypatch, floats, augment="randaugment")
+
+
+def test_augmented_files(table, tmp_path, monkeypatch):
+    data = load_data(table)
+    before, after, words = tiles_of(monkeypatch, data, augment="auto")
+    assert (len(before), words) == (9, "crop-flip")
+    for one, other in zip(before, after, strict=True):  # each is of one colour
+        np.testing.assert_allclose(one.mean((0, 1)), other.mean((0, 1)), atol=2)
+    monkeypatch.undo()
+    text, path = said(table, tmp_path / "augmented.png", augment="auto,rotation=15")
+    assert "augmented: crop-flip,rotation=15" in text
+    with Image.open(path) as sheet:
+        assert sheet.size[0] > 600
+    with pytest.raises(InputError, match="give augment, too"):
+        said(table, tmp_path / "sheet.png", image_size=(8, 8))
 
 
 def test_refused_before_it_begins(table, tmp_path):

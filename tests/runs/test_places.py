@@ -58,6 +58,24 @@ def test_evaluated_resumed_and_repeated_from_elsewhere(project, tmp_path, monkey
     assert len(longer.history["loss"]) == 2
 
 
+def test_weights_of_a_relative_path_are_found_again(project, tmp_path, monkeypatch):
+    """Also where the recipe was recorded anew from elsewhere."""
+    monkeypatch.chdir(project)
+    recipe = kcnn.Recipe(
+        model="mlp", data="pictures", epochs=1, batch_size=4, name="second", image_size=(8, 8),
+        options={"width": 4}, weights="logs/run", cache="kept",
+    )  # fmt: skip
+    kcnn.train(recipe, verbose=False)
+    monkeypatch.chdir(tmp_path)
+    second = project / "logs" / "second"
+    assert kcnn.load_run(second).recipe.weights == str(project / "logs" / "run")
+    for epochs in (2, 3):
+        assert len(kcnn.resume(second, epochs=epochs, verbose=False).history["loss"]) == epochs
+    assert json.loads((second / "recipe.json").read_text())["recipe"]["weights"] == "logs/run"
+    again = kcnn.named_recipe(second / "recipe.json")
+    assert again.weights == str(project / "logs" / "run")
+
+
 def test_from_where_it_was_the_name_stays(project, monkeypatch):
     monkeypatch.chdir(project)
     assert kcnn.load_run("logs/run").recipe.data == "pictures"

@@ -684,6 +684,7 @@ class TestDamage:
             packed(path, parts | {"config.json": bytes(config)})
             self.outcome(path)
 
+    @pytest.mark.slow
     def test_weights_changed_anywhere(self, hostile):
         """HDF5 is written in C, so it might end the process or never come back."""
         _, damaged, seen = hostile

@@ -200,6 +200,7 @@ def test_the_kept_epoch_is_the_lowest_and_not_the_last(tmp_path):
     assert run.result["validation_error"] == pytest.approx(min(errors), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_resumed_to_the_same_bits(tmp_path):
     whole = kcnn.train(recipe(tmp_path, name="whole"), data=DATA, verbose=False)
 

@@ -17,6 +17,7 @@ from kcnn.errors import InputError
 from kcnn.runs.directory import load_run
 from kcnn.runs.inference import evaluate_run, predict
 from kcnn.tasks import box_pictures
+from kcnn.tasks.box_errors import errors
 from kcnn.tasks.detection import in_file
 from kcnn.tasks.fcos import Detections
 
@@ -93,6 +94,16 @@ def test_figures_are_those_of_the_file_that_predict_writes(run, folder, tmp_path
         place = [float(row[k]) for k in ("x_min", "y_min", "x_max", "y_max")]
         np.testing.assert_allclose(place, [left, top, left + width, top + height], atol=0.02)
         assert 0 <= float(row["confidence"]) <= 1
+
+
+@pytest.mark.slow
+def test_its_report_shows_what_is_wrong(run):
+    assert main(["inspect", str(run.directory)]) == 0
+    content = (run.directory / "inspect" / "report.html").read_text(encoding="utf-8")
+    assert "Not shown" not in content
+    for text in ("Worst mistakes", "missed", "named wrongly", "p00"):
+        assert text in content
+    assert (run.directory / "inspect" / "worst-mistakes-1.png").is_file()
 
 
 @pytest.mark.slow
@@ -210,12 +221,12 @@ class TestPictures:
             ([], [], [], 0.0),
         ],
     )
-    def test_agreement(self, boxes, scores, classes, expected):
+    def test_how_good_a_picture_is(self, boxes, scores, classes, expected):
         found = self.found(boxes, scores, classes)
-        assert box_pictures.agreement(self.TRUTH, found) == pytest.approx(expected)
+        assert errors([self.TRUTH], [found], 2).f1 == pytest.approx([expected])
 
     def test_nothing_there_and_nothing_seen(self):
-        assert box_pictures.agreement(self.TRUTH[2:], self.found([], [], [])) == 1.0
+        assert errors([self.TRUTH[2:]], [self.found([], [], [])], 2).f1 == [1.0]
 
     def test_boxes_are_drawn_where_they_are(self):
         image = np.zeros((40, 60, 3), np.uint8)

@@ -65,6 +65,16 @@ def mean_iou(counts):
 
 
 @pytest.mark.slow
+def test_its_report_shows_the_worst_pictures(run):
+    assert main(["inspect", str(run.directory)]) == 0
+    content = (run.directory / "inspect" / "report.html").read_text(encoding="utf-8")
+    assert "Not shown" not in content
+    for text in ("Worst mistakes", "mostly taken for", "[ground]"):
+        assert text in content
+    assert (run.directory / "inspect" / "worst-mistakes.png").is_file()
+
+
+@pytest.mark.slow
 def test_it_learns_and_records(run):
     assert (
         run.history["val_mean_iou"][-1] > run.history["val_mean_iou"][0]
@@ -323,6 +333,10 @@ class TestNothingIsIgnored:
     def test_scale_without_windows(self, folder, tmp_path):
         with pytest.raises(InputError, match=r"scale=2 is of random windows.*'none'"):
             self.train(folder, tmp_path, scale=2.0, augment="none")
+
+    def test_what_moves_pixels_alone(self, folder, tmp_path):
+        with pytest.raises(InputError, match=r"rotation=15 and randaugment=2:9 would move the pix"):
+            self.train(folder, tmp_path, augment="auto,rotation=15,randaugment,erasing=0.5")
 
     def test_a_whole_share_of_dice_is_of_segmentation(self, tmp_path):
         with pytest.raises(InputError, match=r"dice=1.0 is of segmentation"):

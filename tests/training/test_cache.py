@@ -33,6 +33,7 @@ def trained(photographs, logs, **fields):
     return kcnn.train(recipe, verbose=False)
 
 
+@pytest.mark.slow
 def test_the_same_bits_with_and_without(photographs, tmp_path):
     plain = trained(photographs, tmp_path / "plain")
     for cache in ("memory", str(tmp_path / "cache")):
@@ -43,6 +44,7 @@ def test_the_same_bits_with_and_without(photographs, tmp_path):
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3  # one for each split
 
 
+@pytest.mark.slow
 def test_a_second_run_decodes_nothing(photographs, tmp_path, monkeypatch):
     first = trained(photographs, tmp_path, cache=str(tmp_path / "cache"))
     calls = []

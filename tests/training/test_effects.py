@@ -227,6 +227,7 @@ def test_a_period_in_seconds_is_kept(monkeypatch):
         assert not found.is_due(10**6, False)
 
 
+@pytest.mark.slow
 def test_checkpoints_in_seconds_are_written_within_an_epoch(tmp_path):
     """Of a training that is slow: five steps of .2 s, a period of .3 s, one epoch."""
 

@@ -76,7 +76,7 @@ class TestSignals:
         [
             (signal.SIGINT, KeyboardInterrupt),
             (signal.SIGTERM, SystemExit),
-            (signal.SIGHUP, SystemExit),
+            pytest.param(signal.SIGHUP, SystemExit, marks=pytest.mark.slow),
         ],
     )
     def test_the_step_is_finished_and_saved(self, number, error, tmp_path, capsys):
@@ -193,6 +193,7 @@ class TestNotFinite:
         assert run.history["learning_rate"] == pytest.approx([0.02, 0.002, 0.002])
         assert np.isfinite(run.history["loss"]).all()
 
+    @pytest.mark.slow
     def test_retry_lowers_a_schedule_too_and_a_resume_keeps_it(self, tmp_path):
         class Leave(Once):
             pass
@@ -209,6 +210,7 @@ class TestNotFinite:
         assert lowered[:2] / rates[:2] == pytest.approx([1.0, 0.1])
         assert lowered[2] == rates[2] == 0.0
 
+    @pytest.mark.slow
     def test_retries_are_bounded(self, tmp_path):
         with pytest.raises(NonFiniteError, match="at learning rate"):
             trained(tmp_path, learning_rate=1e30, warmup=0.0, on_nan="retry")
@@ -278,6 +280,7 @@ class TestLogs:
         assert said.count("No space left") == 1
         assert "MetricsTable cannot write any more" in " ".join(said.split())
 
+    @pytest.mark.slow
     def test_checkpoints_that_cannot_be_written_stop_and_the_one_before_stays(
         self, tmp_path, monkeypatch
     ):
@@ -394,7 +397,7 @@ class TestFinished:
         "fields",
         [
             {},
-            {"ema": 0.9},
+            pytest.param({"ema": 0.9}, marks=pytest.mark.slow),
             {"swa_start": 0.5},
             pytest.param({"ema": 0.9, "precision": "mixed_float16"}, marks=pytest.mark.slow),
         ],
@@ -419,6 +422,7 @@ class TestFinished:
             kcnn.resume(first.directory, epochs=40, data=DATA, verbose=False)
 
 
+@pytest.mark.slow
 def test_a_death_behind_the_last_step_costs_nothing(tmp_path):
     """Killed while the result was being written: no step is repeated."""
     from kcnn.runs.directory import RunDirectory

@@ -77,6 +77,9 @@ KINDS = {
     "early stopping": (CONSTANT | {"early_stopping": 2, "epochs": 20, "learning_rate": 0.3}, list),
     "swa": ({"swa_start": 0.5, "swa_learning_rate": 0.01, "swa_validation": True}, list),
     "ema": ({"ema": 0.9}, list),
+    "all that is random": (
+        {"augment": "crop-flip,rotation=15,zoom=0.1,colour=0.4,erasing=0.5,randaugment=2:9"}, list,
+    ),
     "mixed float16": ({"precision": "mixed_float16"}, list),
 }  # fmt: skip
 #: When is saved, and calls of hooks: in the first epoch, within a later one, in validation, at an
@@ -84,12 +87,12 @@ KINDS = {
 FIRST = "nesterov, cosine"  #: of them; the others come with the slow tests
 
 PLACES = [
-    ("1", ("on_test_batch_end", 2)),
     ("1", ("on_epoch_end", 3)),
-    ("3", ("on_train_batch_end", 11)),
     ("3", ("on_test_batch_end", 2)),
     (None, ("on_train_batch_end", 5)),
-    (None, ("on_train_batch_end", 11)),
+    pytest.param("1", ("on_test_batch_end", 2), marks=pytest.mark.slow),
+    pytest.param("3", ("on_train_batch_end", 11), marks=pytest.mark.slow),
+    pytest.param(None, ("on_train_batch_end", 11), marks=pytest.mark.slow),
 ]
 
 
@@ -141,6 +144,7 @@ def test_wherever_it_is_broken_off(every, place, wholes, tmp_path):
     assert_same(ours["history"], theirs["history"])
 
 
+@pytest.mark.slow
 def test_a_stream_of_ones_own_goes_on(tmp_path):
     """A `tf.data.Dataset`: its batch size is on record, and no wish of the user's."""
     rng, numbers = np.random.default_rng(0), np.arange(60) % 4
@@ -188,6 +192,7 @@ def test_a_stream_with_other_batches_is_noticed(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_shuffled_anew_is_said(tmp_path, capsys):
     recipe = kcnn.Recipe(model="mlp", options={"width": 8}, epochs=1, logs=str(tmp_path))
     kcnn.train(recipe, data={"train": _stream({}), "validation": _stream()})
@@ -196,6 +201,7 @@ def test_a_stream_that_is_shuffled_anew_is_said(tmp_path, capsys):
     assert "at each reading" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_goes_on_under_another_number(tmp_path):
     """Keras numbers models in a process: sequential, sequential_1."""
 

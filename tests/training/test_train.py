@@ -139,6 +139,7 @@ class TestRepeats:
         for a, b in zip(first, second, strict=True):
             np.testing.assert_array_equal(a, b)
 
+    @pytest.mark.slow
     def test_other_seed_same_split(self, tmp_path):
         def mean(**seeds):
             recipe = kcnn.Recipe(model="mlp", epochs=1, logs=str(tmp_path), **seeds)
@@ -253,6 +254,7 @@ class TestWhatItTakes:
         assert run.result["test_accuracy"] == 1.0
         assert load_run(run.directory).model.input_shape == (None, 12, 12, 3)
 
+    @pytest.mark.slow
     def test_an_own_model_without_shapes_yet(self, tmp_path):
         class Own(keras.Model):
             def __init__(self):

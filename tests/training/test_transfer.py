@@ -1,5 +1,7 @@
 """Trainings that begin with weights, freeze layers, and let them learn more slowly."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -120,13 +122,16 @@ def test_a_part_is_frozen(stage, file, tmp_path):
     pytest.param({"until": "conv3", "backbone_rate": 0.01}, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_features_of_frozen_layers_are_computed_once(fields, file, tmp_path, capsys):
-    """The figures are those of a training that computes them anew, as callbacks make it do."""
+    """The figures are those of a training that computes them anew, for callbacks or its health."""
     common = {"weights": str(file[0]), "preprocessing": "torch", "epochs": 3, **fields}
     recipe = kcnn.Recipe(logs=str(tmp_path), **{**RESNET, **COMMON, **common})
     once = kcnn.train(recipe, data=data())
     said = "48 x 8×8×6" if fields.get("until") else "48 x 4×4×8"
     assert f"computed once: {said}" in " ".join(capsys.readouterr().out.split())
-    anew = kcnn.train(recipe, data=data(), callbacks=[keras.callbacks.Callback()])
+    health = "until" in fields
+    callbacks = [] if health else [keras.callbacks.Callback()]
+    anew = kcnn.train(dataclasses.replace(recipe, health=health), data=data(), callbacks=callbacks)
+    assert ("health/gradient_norm" in anew.history) == health
     assert "computed once" not in capsys.readouterr().out
     for name in ("loss", "val_loss", "accuracy"):
         np.testing.assert_allclose(once.history[name], anew.history[name], rtol=1e-3)
@@ -177,6 +182,7 @@ def test_frozen_batchnorm_computes_with_its_statistics(file, tmp_path):
     assert losses[None] > 1e-2
 
 
+@pytest.mark.slow
 def test_the_backbones_rate(tmp_path):
     """Of plain SGD, one step: a tenth of the rate is a tenth of the way."""
     ways = {}

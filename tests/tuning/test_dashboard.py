@@ -208,6 +208,7 @@ class TestFigures:
         assert means["swa_learning_rate"] < means["swa"] / 20
 
     @pytest.mark.parametrize(("count", "said"), [(12, "a hint"), (40, "trust it")])
+    @pytest.mark.slow
     def test_few_trials_are_not_to_be_trusted(self, count, said):
         """Even where the forest fits them, as it does here."""
         space, made = space_of("lenet5", ["batch_size=32"]), trials(count)

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from oracles.bits import assert_same
 from oracles.searches import DATA, RATES, arrays, digits, outcomes
+from sklearn.metrics import f1_score
 
 import kcnn
 from kcnn.errors import NonFiniteError
 from kcnn.figures import LOSS
 from kcnn.recipes.domains import Choice, Range
+from kcnn.runs.directory import load_run
 from kcnn.training.loop import engine
 from kcnn.tuning import Options, feasibility, tune
 from kcnn.tuning import trials as trials_module
@@ -166,6 +168,7 @@ class TestTheTestSplit:
         (again.run.directory / "model.keras").unlink()
         assert_same(*(s.run.model.get_weights() for s in (search(tmp_path, winner=True), found)))
 
+    @pytest.mark.slow
     def test_best_json_repeats_the_winner_to_the_bit(self, tmp_path):
         found = digits(tmp_path)
         recipe = kcnn.named_recipe(found.directory / "best.json")
@@ -179,6 +182,7 @@ class TestTheTestSplit:
             run.result["validation_loss"] == found.trials[0].figures["loss"]
         )  # the trial, once more
 
+    @pytest.mark.slow
     def test_a_trial_keeps_no_network_and_its_recipe_trains_it_again(self, tmp_path):
         found = digits(tmp_path)
         worst = found.trials[-1]
@@ -190,6 +194,7 @@ class TestTheTestSplit:
 
 
 class TestAveraging:
+    @pytest.mark.slow
     def test_the_score_is_that_of_the_average_and_the_model_is_the_average(self, tmp_path):
         found = search(tmp_path, "swa=true", trials=2, epochs=6)
         for trial in found.trials:
@@ -210,6 +215,24 @@ class TestRanking:
         found = search(tmp_path, objective="validation_loss")
         losses = [trial.figures["loss"] for trial in found.trials]
         assert losses == sorted(losses)
+
+    def test_by_what_is_monitored(self, tmp_path):
+        """Each trial keeps its best macro F1, and they are ranked by that; read back they are."""
+        found = search(tmp_path, monitor="macro_f1", trials=3, epochs=3)
+        images, labels = DATA["validation"]
+        scores = []
+        for trial in found.trials:
+            path = found.directory / f"trial-{trial.number:04d}"
+            said = keras.saving.load_model(path / "model.keras").predict(images, verbose=0)
+            scores.append(f1_score(labels, said.argmax(axis=1), average="macro", zero_division=0))
+            history = load_run(path).history["val_macro_f1"]
+            assert trial.figures["macro_f1"] == pytest.approx(max(history))
+        assert [t.figures["macro_f1"] for t in found.trials] == pytest.approx(scores)
+        assert scores == sorted(scores, reverse=True)
+        assert found.best.monitor == "macro_f1"
+        assert outcomes(search(tmp_path, monitor="macro_f1", trials=3, epochs=3)) == outcomes(found)
+        with pytest.raises(kcnn.InputError, match="monitor='macro_f1' measures it"):
+            search(tmp_path, objective="validation_macro_f1")
 
     @pytest.mark.slow
     def test_repeats_compare_the_best_and_choose_by_their_mean(self, tmp_path):
@@ -357,6 +380,7 @@ class TestAnotherSearch:
             ({"seed": 5}, "recipe.seed: 0 there, 5 now"),
             ({"epochs": 3}, "recipe.epochs: 2 there, 3 now"),
             ({"objective": "validation_loss"}, "objective"),
+            ({"monitor": "macro_f1"}, "recipe.monitor: None there, 'macro_f1' now"),
             ({"method": "bayesian"}, "method"),
             ({"space": (*RATES, "learning_rate=1e-3:1e-2")}, "space.learning_rate"),
             ({"data": DATA | {"train": arrays(42, 7)}}, "images.train"),

@@ -1,5 +1,6 @@
 """Downloads of published weights: a server on the loopback plays the hub, and Keras' bucket."""
 
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -52,6 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if asked := self.headers.get("Range"):
             first = int(asked.removeprefix("bytes=").split("-")[0])
+        if first >= len(content):
+            self.send_error(416)
+            return
         if body:
             hub.asked.append(first)
         self.send_response(206 if first else 200)
@@ -76,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -125,6 +129,41 @@ def test_nothing_there(hub, tmp_path):
     assert download.fetch(ROW) == by_hand
 
 
+def of_keras(hub, name="net.h5", content=CONTENT):
+    """A row of keras.applications, whose file the server has."""
+    hub.files[f"/{name}"] = content
+    return Published("vgg16", "imagenet-keras", 71.3, "CC-BY-4.0", None, f"{hub.address}/{name}",
+                     hashlib.md5(content).hexdigest())  # fmt: skip
+
+
+def test_a_cut_file_of_keras_goes_on(hub, tmp_path):
+    row = of_keras(hub)
+    hub.cut = 2
+    assert download.fetch(row).read_bytes() == CONTENT
+    half = len(CONTENT) // 2
+    assert hub.asked == [0, half, half + (len(CONTENT) - half) // 2]
+    hub.cut, other = 99, of_keras(hub, "other.h5", CONTENT[::-1])
+    with pytest.raises(kcnn.InputError, match="cut again and again"):
+        download.fetch(other)
+    hub.cut, hub.asked = 0, []
+    assert download.fetch(other).read_bytes() == CONTENT[::-1]  # in another call
+    assert hub.asked[0] > half
+    names = [path.name for path in (tmp_path / "keras" / "models").iterdir()]
+    assert sorted(name for name in names if "lock" not in name) == ["net.h5", "other.h5"]
+
+
+def test_a_cut_file_of_keras_that_is_another_now(hub, tmp_path):
+    """What was left of an older file does not get into the new one."""
+    row, folder = of_keras(hub), tmp_path / "keras" / "models"
+    folder.mkdir(parents=True)
+    for left in (b"older" * 99, CONTENT + b"and more"):  # the server has no more of the second
+        (folder / ".net.h5.part").write_bytes(left)
+        with pytest.raises(kcnn.InputError, match="has not the MD5"):
+            download.fetch(row)
+    (folder / ".net.h5.part").write_bytes(CONTENT)  # killed before it had its name
+    assert download.fetch(row).read_bytes() == CONTENT
+
+
 @pytest.mark.slow
 def test_two_processes_at_once(hub):
     program = (
@@ -140,20 +179,17 @@ def test_two_processes_at_once(hub):
     assert hub.asked == [0]
 
 
-def test_keras_files(hub, tmp_path, capsys):
-    hub.files["/net.h5"], hub.files["/net_notop.h5"] = CONTENT, CONTENT[:999]
-    md5, other = (hashlib.md5(c).hexdigest() for c in (CONTENT, CONTENT[:999]))
-    row = Published("vgg16", "imagenet-keras", 71.3, "CC-BY-4.0", None, f"{hub.address}/net.h5",
-                    md5, (f"{hub.address}/net_notop.h5", other))  # fmt: skip
+def test_keras_files(hub, tmp_path):
+    row, bare = of_keras(hub), of_keras(hub, "net_notop.h5", CONTENT[:999])
+    row = dataclasses.replace(row, without_top=(bare.address, bare.md5))
     assert download.fetch(row).read_bytes() == CONTENT
     assert download.fetch(row, top=False).read_bytes() == CONTENT[:999]
     assert download.fetch(row) == tmp_path / "keras" / "models" / "net.h5"
     assert len(hub.asked) == 2
-    wrong = Published("vgg16", "imagenet-keras", 71.3, "CC-BY-4.0", None,
-                      f"{hub.address}/other.h5", md5)  # fmt: skip
-    hub.files["/other.h5"] = b"something else"
+    wrong = dataclasses.replace(of_keras(hub, "other.h5", b"something else"), md5=row.md5)
     with pytest.raises(kcnn.InputError, match="cannot be downloaded"):
         download.fetch(wrong)
+    assert not (tmp_path / "keras" / "models" / "other.h5").exists()
 
 
 def test_class_names(hub, tmp_path):

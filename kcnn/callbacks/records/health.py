@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kcnn.callbacks.averaging.mean import values
 from kcnn.errors import InputError
-from kcnn.interpret.health import drift, kernels, look, statistics, update_ratio
+from kcnn.interpret.health import Looking, drift, kernels, statistics, update_ratio
 from kcnn.startup import keras
 from kcnn.terminal import styled
 
@@ -86,8 +86,9 @@ class Health(keras.callbacks.Callback):
         self.steps = 0
         self._ratios: dict[str, float] = {}  # of this epoch
         self._statistics: Statistics = {}  # when this epoch began
-        self._before: list[Any] | None = None  # weights at the begin of a call
+        self._before: dict[int, Any] | None = None  # weights by id at the begin of a call
         self._begin = 0
+        self._look: Looking | None = None
         self._looking = False
 
     def get_state(self) -> dict[str, Any]:
@@ -106,6 +107,9 @@ class Health(keras.callbacks.Callback):
             for name, (mean, variance) in state["statistics"].items()
         }
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._look = Looking(self.model)
+
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._looking = epoch % self.every == 0
         self._ratios, self._before = {}, None
@@ -113,7 +117,10 @@ class Health(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._looking and not self._ratios:
-            self._before, self._begin = values(kernels(self.model)), batch
+            # All: which of them are frozen may be set with the step.
+            held = [weight for weight in self.model.variables if len(weight.shape) > 1]
+            self._before = dict(zip(map(id, held), values(held), strict=True))
+            self._begin = batch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._before is None:
@@ -122,14 +129,19 @@ class Health(keras.callbacks.Callback):
         last = min(batch, (self.params.get("steps") or math.inf) - 1)
         self.steps = int(last) - self._begin + 1
         self._ratios = {
-            weight.path: update_ratio(old, keras.ops.convert_to_tensor(weight), self.steps)
-            for weight, old in zip(kernels(self.model), before, strict=True)
+            weight.path: update_ratio(
+                before[id(weight)], keras.ops.convert_to_tensor(weight), self.steps
+            )
+            for weight in kernels(self.model)
         }
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if not self._looking:
             return
-        seen, now = look(self.model, self.images, self.targets), statistics(self.model)
+        assert self._look is not None, "on_train_begin was not called"
+        # By the number of the epoch, so that a resumed training sees the same bits.
+        seen = self._look(self.images, self.targets, traced=epoch > 0)
+        now = statistics(self.model)
         self.layers = {
             "update_ratio": self._ratios,
             "gradient_norm": seen.gradients,

@@ -25,12 +25,13 @@ _OTHERS = ("loss", "learning_rate", "seconds", "images_per_second")
 class Progress(keras.callbacks.Callback):
     """Show training as it goes: epoch, loss, figures, the same on validation, images per second.
 
-    The bar appears on a terminal only; elsewhere one line an epoch remains.
+    The bar appears on a terminal and in a notebook; elsewhere one line an epoch remains.
 
     Args:
         console: Where to write; a new console on standard output by default.
         figures: What to show beside the loss; by default the model's metrics, as the first
             epoch's logs name them.
+        validated: What to show of validation alone.
         json_lines: Instead, for scripts: each epoch as a line of JSON on standard output, with its
             number "epoch", from 1, and all that its logs hold. What is not finite is null.
     """
@@ -40,13 +41,14 @@ class Progress(keras.callbacks.Callback):
         console: Console | None = None,
         figures: Sequence[Figure] | None = None,
         *,
+        validated: Sequence[Figure] = (),
         json_lines: bool = False,
     ) -> None:
         super().__init__()
         self.json_lines = json_lines
         self.console = console or terminal.console()
-        self._given = figures
-        self._figures: Sequence[Figure] = ()  # with the loss, once they are known
+        self._given, self._validated = figures, list(validated)
+        self._shown_of: dict[str, str] = {}  # titles by names of the logs, once they are known
         self._bars: Any = None  # of rich, in training
         self._done = 0  # epochs
 
@@ -60,7 +62,8 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs = None) -> None:
         epochs, steps = self.params["epochs"], self.params["steps"]
         self._started, self._shown = time.perf_counter(), 0.0
-        self._figures = ()
+        self._shown_of = {}
+        self._moves = terminal.shows_bars(self.console)
         if self._given is not None and not self.json_lines:
             self._head(self._given)
         self._bars = self._new_bars()
@@ -73,7 +76,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         now = time.perf_counter()
-        if now - self._shown < 0.1 or not self.console.is_terminal:
+        if now - self._shown < 0.1 or not self._moves:
             return  # reading the logs waits for the device: ten times a second is enough
         self._shown = now
         steps = self.params["steps"] or 0
@@ -87,12 +90,11 @@ class Progress(keras.callbacks.Callback):
         if self.json_lines:
             write_json_line({"epoch": epoch + 1, **logs})
             return
-        if not self._figures:
+        if not self._shown_of:
             self._head([Figure(name) for name in logs if _is_metric(name)])
-        names = [f"{part}{figure.name}" for part in ("", "val_") for figure in self._figures]
         self._print(
             f"{epoch + 1}/{self.params['epochs']}",
-            *(_figure(logs.get(name)) for name in names),
+            *(_figure(logs.get(name)) for name in self._shown_of),
             f"{logs['images_per_second']:,.0f}" if "images_per_second" in logs else "",
             f"{time.perf_counter() - self._started:.1f} s",
         )
@@ -114,18 +116,19 @@ class Progress(keras.callbacks.Callback):
             TextColumn("{task.fields[figures]}", markup=False),
             console=self.console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not self._moves,
         )
 
     def _head(self, figures: Sequence[Figure]) -> None:
-        self._figures = [LOSS, *figures]
-        titles = [figure.label for figure in self._figures]
-        titles += [f"val {figure.column}" for figure in self._figures]
-        self._print("epoch", *titles, "images/s", "time", style="bold")
+        both, held_out = [LOSS, *figures], [LOSS, *figures, *self._validated]
+        self._shown_of = {figure.name: figure.label for figure in both}
+        self._shown_of |= {f"val_{f.name}": f"val {f.column}" for f in held_out}
+        self._print("epoch", *self._shown_of.values(), "images/s", "time", style="bold")
 
     def _print(self, *cells: str, style: str | None = None) -> None:
         *figures, speed, clock = cells
-        line = [f"{cell:>{_WIDTH}}" for cell in figures]
+        widths = [_WIDTH, *(max(_WIDTH, len(title)) for title in self._shown_of.values())]
+        line = [f"{cell:>{width}}" for cell, width in zip(figures, widths, strict=True)]
         text = "  ".join([*line, f"{speed:>11}", f"{clock:>8}"])
         self.console.print(terminal.styled(text), style=style)  # on any console: no markup
 

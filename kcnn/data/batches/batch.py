@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kcnn.data.batches import augmentation
+from kcnn.data.batches import augmentation, bending
+from kcnn.data.batches.randaugment import rand_augment
 from kcnn.data.batches.targets import Targets
+from kcnn.recipes.augmentations import Augmentations
 from kcnn.startup import tf
 
 Element = dict[str, Any]
@@ -31,8 +33,7 @@ class BatchSpec:
     shape: tuple[int, int, int]  # (H, W, C) as stored or read
     dtype: str
     size: tuple[int, int] | None  # of the windows cut out of larger images; None pads instead
-    crops: bool
-    flips: bool
+    changes: Augmentations  # crop and flip are others' where images come as windows
     mixup: float
     cutmix: float
     targets: Targets
@@ -52,8 +53,6 @@ def batch_function(spec: BatchSpec) -> Batch:
                 images, labels = tf.identity(element["images"]), element["labels"]  # on `device`
                 weights = [element["weights"]] if spec.weighted else []
             images = _augmented(spec, images, element["seed"])
-            if spec.colour:  # a stream of its own, beside those of places and of mixing
-                images = augmentation.colour(images, spec.colour, element["seed"] + [1, 0])
             labels = spec.targets(labels)
             if not weights:
                 return _mixed(spec, images, labels, element["seed"] + [0, 1])
@@ -82,11 +81,27 @@ def _unpacked(spec: BatchSpec, words: tf.Tensor) -> tf.Tensor:
 
 
 def _augmented(spec: BatchSpec, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    if spec.crops and spec.size is not None:
-        return augmentation.crop(images, *spec.size, seed, spec.flips)
-    if spec.crops:
-        return augmentation.pad_crop(images, PADDING, seed, spec.flips)
-    if spec.flips:
+    """All that `spec` says of images alone: each has a stream of its own, as mixing has."""
+    changes = spec.changes
+    images = _placed(spec, images, seed)
+    if changes.rotation or changes.zoom:
+        images = bending.turn(images, changes.rotation, changes.zoom, tf.add(seed, [2, 0]))
+    if spec.colour:
+        images = augmentation.colour(images, spec.colour, tf.add(seed, [1, 0]))
+    if changes.randaugment:
+        images = rand_augment(images, *changes.randaugment, tf.add(seed, [3, 0]))
+    if changes.erasing:
+        images = bending.erase(images, changes.erasing, tf.add(seed, [4, 0]))
+    return images
+
+
+def _placed(spec: BatchSpec, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    crops, flips = spec.changes.crop, spec.changes.flip
+    if crops and spec.size is not None:
+        return augmentation.crop(images, *spec.size, seed, flips)
+    if crops:
+        return augmentation.pad_crop(images, PADDING, seed, flips)
+    if flips:
         return augmentation.flip(images, seed)
     return images
 

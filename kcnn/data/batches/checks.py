@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kcnn.data.sets.splits import Split
 from kcnn.errors import InputError
+from kcnn.recipes.augmentations import Augmentations
 
-AUGMENTATIONS = ("none", "flip", "crop", "crop-flip")
+
+def changes_of(augment: Any) -> Augmentations:
+    """What `augment` says is done to training images, without `auto` and colour.
+
+    Raises:
+        InputError: As `Augmentations.of`; what only a recipe has.
+    """
+    found = Augmentations.of(augment)
+    if found.auto or found.colour is not None:
+        raise InputError(
+            f"auto is chosen by kcnn.train, and colour is an argument of its own; received "
+            f"augment={augment!r}."
+        )
+    return found
 
 
 def check_split(split: Split, batch_size: int) -> None:
@@ -27,7 +43,6 @@ def check_split(split: Split, batch_size: int) -> None:
 def check_training(
     split: Split,
     batch_size: int,
-    augment: str,
     mixup: float,
     cutmix: float,
     start: int,
@@ -36,16 +51,13 @@ def check_training(
     """Refuse what only training batches have: see `training_feed` for the ranges.
 
     Raises:
-        InputError: A batch larger than the split; an unknown augmentation; an alpha or a range of
-            steps that is none.
+        InputError: A batch larger than the split; an alpha or a range of steps that is none.
     """
     if batch_size > len(split):
         raise InputError(
             f"batch_size is {batch_size}, but there are {len(split)} training images. Choose a "
             f"batch size of at most {len(split)}."
         )
-    if augment not in AUGMENTATIONS:
-        raise InputError(f"augment is {augment!r}. Allowed: {', '.join(map(repr, AUGMENTATIONS))}.")
     for name, alpha in {"mixup": mixup, "cutmix": cutmix}.items():
         if not (np.isfinite(alpha) and alpha >= 0):
             raise InputError(

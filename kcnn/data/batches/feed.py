@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kcnn.data.batches.batch import Batch, BatchSpec, Element, batch_function
-from kcnn.data.batches.checks import check_split, check_training
+from kcnn.data.batches.checks import changes_of, check_split, check_training
 from kcnn.data.batches.fetch import Source, source
 from kcnn.data.batches.order import as_written, plain_options, training_steps
 from kcnn.data.batches.targets import Targets, targets_of
 from kcnn.data.sets.splits import Split
+from kcnn.recipes.augmentations import Augmentations, refuse_other_than_bytes
 from kcnn.recipes.defaults import MARGIN
 from kcnn.startup import tf
 
@@ -57,7 +59,7 @@ def training_feed(
     classes: int | None = None,
     targets: Targets | None = None,
     seed: int,
-    augment: str = "none",
+    augment: Any = "none",
     mixup: float = 0.0,
     cutmix: float = 0.0,
     colour: float = 0.0,
@@ -77,8 +79,10 @@ def training_feed(
         classes: K, above every label: targets are class labels (see `ClassTargets`).
         targets: what makes targets of labels instead, as a task says.
         seed: of order and augmentation, any integer.
-        augment: `none`, `flip`, `crop` (arrays: pad by 4 and crop; files: fit to 1.15 times
-            `image_size` and crop) or `crop-flip`.
+        augment: as in a recipe, but for `auto` and colour: `none`, or of `flip`, `crop` (arrays:
+            pad by 4 and crop; files: fit to 1.15 times `image_size` and crop), `rotation=15`,
+            `zoom=0.1`, `erasing=0.5` and, of bytes, `randaugment=2:9` those that are wanted, as
+            a text, a list, or a mapping (`kcnn.recipes.augmentations`).
         mixup: alpha of Zhang et al. 2018; 0 is off.
         cutmix: alpha of Yun et al. 2019; 0 is off. With both on, each batch takes one of the two.
         colour: share of random brightness, contrast and saturation, in [0, 1); 0 is off.
@@ -100,9 +104,10 @@ def training_feed(
     """
     targets = targets_of(split, classes, binary, targets)
     check_split(split, batch_size)
-    check_training(split, batch_size, augment, mixup, cutmix, start, stop)
-    crops = augment.startswith("crop")
-    images = source(split.images, image_size, margin(augment), cache)
+    check_training(split, batch_size, mixup, cutmix, start, stop)
+    changes = changes_of(augment)
+    images = source(split.images, image_size, margin(changes), cache)
+    refuse_other_than_bytes(changes, images.dtype, "the split")
     device = device or _device(images)
     labels = split.labels if balanced else None
     steps = training_steps(len(split), batch_size, int(seed), start, stop, labels)
@@ -117,8 +122,7 @@ def training_feed(
         shape=images.shape,
         dtype=images.dtype,
         size=(image_size[0], image_size[1]) if split.is_files and image_size else None,
-        crops=crops,
-        flips=augment.endswith("flip"),
+        changes=changes,
         mixup=float(mixup),
         cutmix=float(cutmix),
         targets=targets,
@@ -134,7 +138,7 @@ def fill_cache(
     image_size: tuple[int, int],
     cache: str | os.PathLike,
     *,
-    augment: str = "none",
+    augment: Any = "none",
     scale: float = 1.0,
     progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -144,12 +148,13 @@ def fill_cache(
         `evaluation_batches`, which has a `scale`; `progress` is called with the number of files
         decoded so far.
     """
-    source(split.images, image_size, max(scale, margin(augment)), cache, progress)
+    needed = max(scale, margin(changes_of(augment)))
+    source(split.images, image_size, needed, cache, progress)
 
 
-def margin(augment: str) -> float:
+def margin(changes: Augmentations) -> float:
     """How much larger than the input image files are fit."""
-    return MARGIN if augment.startswith("crop") else 1.0
+    return MARGIN if changes.crop else 1.0
 
 
 def _device(images: Source) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from kcnn.data.batches.batch import BatchSpec, batch_function
-from kcnn.data.batches.checks import check_split, check_training
+from kcnn.data.batches.checks import changes_of, check_split, check_training
 from kcnn.data.batches.feed import PARALLEL_BATCHES, Feed
 from kcnn.data.batches.fetch import in_python, pool
 from kcnn.data.batches.order import as_written, plain_options, training_steps
@@ -31,6 +32,7 @@ from kcnn.data.sets.decoding import decode
 from kcnn.data.sets.images import ImageFiles
 from kcnn.data.sets.splits import Split
 from kcnn.data.sets.upright import upright_sizes
+from kcnn.recipes.augmentations import refuse_bending
 from kcnn.startup import tf
 
 
@@ -76,7 +78,7 @@ def picture_feed(
     window: Size,
     targets: Targets,
     seed: int,
-    augment: str = "none",
+    augment: Any = "none",
     scale: float = 1.0,
     colour: float = 0.0,
     factor: Callable[[Size], float] = lambda source: 1.0,
@@ -91,26 +93,28 @@ def picture_feed(
         targets: Behind `Annotations.target`, within the graph.
         seed: Of order and augmentation.
         augment: "none" is the middle; "crop" any place, scaled by a random factor; "flip" mirrors
-            one half.
+            one half; "erasing=0.5" puts noise into rectangles, beneath which masks and boxes stay:
+            what is there is to be told from what is around.
         scale: The largest of those factors; 1 / scale is the smallest.
         colour: As `augmentation.colour`.
         factor: By which a picture of a size is scaled, before.
         start: The first step.
 
     Raises:
-        InputError: A batch larger than the split.
+        InputError: A batch larger than the split; an augmentation that would move pixels alone.
     """
     check_split(split, batch_size)
-    check_training(split, batch_size, augment, 0.0, 0.0, start, None)
-    crops, flips = augment.startswith("crop"), augment.endswith("flip")
+    check_training(split, batch_size, 0.0, 0.0, start, None)
+    changes = changes_of(augment)
+    refuse_bending(changes, "the split")
 
     def view(source: Size, seed: np.ndarray, place: int) -> View:
         numbers = draws(seed, place, 4)
-        if crops:
+        if changes.crop:
             return random_view(
-                source, window, numbers, factor=factor(source), scale=scale, flip=flips
+                source, window, numbers, factor=factor(source), scale=scale, flip=changes.flip
             )
-        mirrored = bool(flips and numbers[3] < 0.5)
+        mirrored = bool(changes.flip and numbers[3] < 0.5)
         return replace(middle_view(source, window, factor=factor(source)), mirrored=mirrored)
 
     shape, dtype = (*window, channels_of(split)), _dtype(split)
@@ -122,8 +126,7 @@ def picture_feed(
         shape=shape,
         dtype=dtype,
         size=None,
-        crops=False,
-        flips=False,
+        changes=replace(changes, crop=False, flip=False),  # views have them
         mixup=0.0,
         cutmix=0.0,
         targets=targets,

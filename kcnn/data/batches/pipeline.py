@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def training_batches(
     classes: int | None = None,
     targets: Targets | None = None,
     seed: int,
-    augment: str = "none",
+    augment: Any = "none",
     mixup: float = 0.0,
     cutmix: float = 0.0,
     binary: bool = False,

@@ -12,13 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from kcnn.data import Feed
+from kcnn.data.batches.targets import Targets
 from kcnn.graph.walk import is_keras_own, leaves
 from kcnn.recipes.defaults import ResolvedRecipe
 from kcnn.startup import keras, tf
 from kcnn.tasks.task import Task
 from kcnn.training.loop import optimizers
+from kcnn.training.loop.compiled import compile_model, update
 from kcnn.training.loop.freezing import freezing
-from kcnn.training.loop.optimizers import Update
 from kcnn.training.loop.steps import Steps
 
 #: Engines that are kept, the latest used: so many, of networks of so many weights together. Each
@@ -45,18 +46,20 @@ class Engine:
         task: Task,
         feed: Feed,
         steps_per_epoch: int,
+        targets: Targets | None = None,
     ) -> None:
         self.model, self.feed = model, feed
         self.state = list(model.variables)  # weights, statistics, seeds
         tf.random.set_seed(recipe.seed)  # for layers and callbacks of the user's own
-        task.compile(
+        compile_model(
+            task,
             model,
-            optimizers.optimizer(recipe),
             recipe,
+            targets,
             jit_compile=recipe.jit,
             steps_per_execution=recipe.steps_per_execution,
         )
-        self.update = Update(model, recipe, steps_per_epoch)
+        self.update = update(model, recipe, steps_per_epoch)
         own = model.optimizer.variables  # rate, count, loss scale; slots, which begin at zero
         self._scalars = {v.path: v.numpy() for v in own if len(v.shape) == 0}
         batch = task.batch(feed.batch, recipe)
@@ -115,6 +118,7 @@ def engine(
     feed: Feed,
     steps_per_epoch: int,
     copy: Callable[[], keras.Model] | None,
+    targets: Targets | None = None,
 ) -> Engine:
     """An engine that trains what `model` is now; `Engine.hand_out` gives the trained model.
 
@@ -125,9 +129,11 @@ def engine(
         feed: Whose batches the engine will take.
         steps_per_epoch: Of the feed.
         copy: Builds the same network once more; None for a model that is to be trained itself.
+        targets: What labels become, where loss or metrics were handed over.
     """
-    if copy is None or recipe.freeze or recipe.until or model.count_params() > _WEIGHTS:
-        return Engine(model, recipe, task, feed, steps_per_epoch)
+    own = copy is None or recipe.compiled  # whose state does not begin at zero, perhaps
+    if own or recipe.freeze or recipe.until or model.count_params() > _WEIGHTS:
+        return Engine(model, recipe, task, feed, steps_per_epoch, targets)
     text = described(model)
     key = (text, feed.key, task.name, *_loss_of(task), *_fixed(recipe))
     found = _engines.pop(key, None)  # taken out while it trains: a training within finds none

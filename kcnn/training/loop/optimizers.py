@@ -103,6 +103,13 @@ class Update:
             self.look_ahead()
         self._expected = None
 
+    def reduce(self, factor: float) -> None:
+        """Let a schedule of plateaus be at `factor` of its peak, in traced steps, too."""
+        assert self.schedule is not None, "a number is reduced by whoever sets it"
+        self.schedule.reduced.assign(factor)
+        self.look_ahead()
+        self._expected = None
+
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         rate = self.optimizer.learning_rate if self.schedule is None else self.schedule(step)

@@ -9,10 +9,13 @@ from kcnn.startup import keras
 
 ops = keras.ops
 
+#: By how much more than this a figure is to be better: Keras' default for ReduceLROnPlateau.
+_BETTER = 1e-4
+
 
 @keras.saving.register_keras_serializable("kcnn")
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
-    """Warm-up, then a constant, cosine or step schedule, over the whole of a training.
+    """Warm-up, then a constant, cosine, step or plateau schedule, over the whole of a training.
 
     The rate rises by (step + 1) / warmup during the first `warmup` steps (Goyal et al. 2017,
     section 2.2); what is behind goes by the same count of steps. Its numbers are variables, so
@@ -21,11 +24,16 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         schedule: "constant"; "cosine", half a period from `peak` to 0 (Loshchilov & Hutter 2017);
-            "step", a tenth after one half and a hundredth after three quarters of `steps`.
+            "step", a tenth after one half and a hundredth after three quarters of `steps`;
+            "plateau", `peak` times `reduced`.
         peak: The highest rate.
         steps: Steps of the whole training.
         warmup: Steps of the warm-up; 0 for none.
         swa: Of weight averaging: first step, constant rate, steps on the way to it; None for none.
+
+    Attributes:
+        reduced: What plateaus have left of the rate, from 1 down: a function of the figures on
+            validation, and not of the step.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         self.numbers = keras.Variable(
             _numbers(peak, steps, warmup, swa), trainable=False, dtype="float32"
         )
+        self.reduced = keras.Variable(1.0, trainable=False, dtype="float32", name="reduced")
 
     def set(self, peak: float, steps: int, warmup: int, swa: Sequence[float] | None = None) -> None:
         """Change its numbers, in traced steps, too."""
@@ -49,13 +58,17 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         peak, steps, warmup, swa_start, swa_rate, swa_anneal = (self.numbers[i] for i in range(6))
         step = ops.cast(step, "float32")
         before = ops.minimum(step, swa_start)
-        rate = peak * {"constant": _constant, "cosine": _cosine, "step": _step}[self.schedule](
-            before, steps
-        )
+        rate = peak * self._share(before, steps)
         rate = rate * ops.minimum((before + 1.0) / ops.maximum(warmup, 1.0), 1.0)
         # The first step of the averaging already takes a part of the way: with no way, all of it.
         way = ops.clip((step - swa_start + 1.0) / ops.maximum(swa_anneal, 1.0), 0.0, 1.0)
         return rate * (1.0 - way) + swa_rate * way
+
+    def _share(self, step: Any, steps: Any) -> Any:
+        """Of the peak."""
+        if self.schedule == "plateau":
+            return self.reduced
+        return {"constant": _constant, "cosine": _cosine, "step": _step}[self.schedule](step, steps)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -84,6 +97,29 @@ def _cosine(step: Any, steps: Any) -> Any:
 def _step(step: Any, steps: Any) -> Any:
     late = ops.where(step > ops.ceil(0.75 * steps), 0.01, 0.1)
     return ops.where(step > ops.ceil(0.5 * steps), late, 1.0)
+
+
+def reductions(values: Sequence[float], patience: int, higher_is_better: bool) -> int:
+    """How often a plateau lowers the rate, over epochs with these figures.
+
+    Keras' ReduceLROnPlateau with its `min_delta` and without a cooldown, as a function of the
+    history. What is not a number is no better, and nothing to be better than.
+
+    Args:
+        values: A figure on validation, one an epoch.
+        patience: Epochs without a better one, behind which the rate is lowered; they are counted
+            anew then.
+        higher_is_better: Which way.
+    """
+    best, waited, found = None, 0, 0
+    for value in values if higher_is_better else (-value for value in values):
+        if not math.isnan(value) and (best is None or value - _BETTER > best):
+            best, waited = value, 0
+            continue
+        waited += 1
+        if waited == patience:
+            found, waited = found + 1, 0
+    return found
 
 
 def learning_rate(recipe: ResolvedRecipe, steps_per_epoch: int) -> Rate | float:

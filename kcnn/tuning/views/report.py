@@ -20,6 +20,7 @@ from kcnn.recipes.domains import Choice, Range, searched, value_text
 from kcnn.recipes.trust import words
 from kcnn.runs.directory import Run
 from kcnn.startup import keras
+from kcnn.tasks.task import monitored
 from kcnn.terminal import command, printable, styled
 from kcnn.tuning.options import Options
 from kcnn.tuning.records import Ranking, Trial
@@ -201,12 +202,13 @@ class View:
         """The winner."""
         line = styled(f"Best: trial {best.number}, {_score(self.ranking, best)}")
         if run is not None:
-            figure = run.task.figures[0]
-            known = {part: run.result[f"{part}_{figure.name}"] for part in ("validation", "test")}
-            if known["test"] is not None:
-                shown = {part: figure.text(value) for part, value in known.items()}
-                line.append(f"; trained anew, validation {shown['validation']}, test ")
-                line.append(shown["test"], "bold green")
+            figure = monitored(run.task, run.recipe.monitor)
+            validation, test = (
+                run.result.get(f"{part}_{figure.name}") for part in ("validation", "test")
+            )
+            if validation is not None and test is not None:
+                line.append(f"; trained anew, validation {figure.text(validation)}, test ")
+                line.append(figure.text(test), "bold green")
         self.console.print(line)
         best_recipe = directory / "best.json"
         repeat = command("kcnn", "train", "--recipe", best_recipe, *words(self.options.model))

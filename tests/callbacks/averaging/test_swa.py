@@ -385,6 +385,7 @@ class TestMean:
         np.testing.assert_array_equal(seeds, without.layers[2].variables[0].numpy())
 
     @pytest.mark.parametrize("xla", [False, True])
+    @pytest.mark.slow
     def test_training_is_the_same_to_the_bit(self, xla):
         alone, beside = Recorder(), Recorder()
         options = {"jit_compile": True} if xla else {}

@@ -137,12 +137,13 @@ def test_goes_on_to_the_same_bits(every, place, whole, tmp_path):
     [
         {"optimizer": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)},
         {"optimizer": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9)},
-        {"optimizer": lambda: keras.optimizers.SGD(_cosine())},
-        {"group": 3},
-        {"validation": False},
-        {"metrics": lambda: ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)]},
+        {"optimizer": lambda: keras.optimizers.SGD(_cosine()), "group": 3},
+        {
+            "metrics": lambda: ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)],
+            "validation": False,
+        },
     ],
-    ids=["nesterov", "ema", "schedule", "groups", "no validation", "metrics"],
+    ids=["nesterov", "ema", "schedule, groups", "metrics, no validation"],
 )  # fmt: skip
 def test_whatever_is_trained(options, tmp_path):
     def run(name, leave=None):
@@ -175,6 +176,7 @@ def test_nothing_stays_on_the_model_whatever_ends_fit(hook, tmp_path):
     assert len(whole["loss"]) == 4
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own_begins_within_an_epoch(tmp_path):
     """With `initial_batch` and `restore`, in place of going through the steps done."""
     with pytest.raises(Leave):
@@ -236,6 +238,7 @@ def test_a_data_set_that_begins_with_the_step(tmp_path):
     assert_same(whole_state(run("broken")), whole_state(expected))
 
 
+@pytest.mark.slow
 def test_a_data_set_that_begins_with_the_step_in_a_new_process(tmp_path):
     """Whose compiled metrics Keras has not built yet, and which makes nothing of a batch."""
 
@@ -334,6 +337,7 @@ def test_what_cannot_be_kept_is_said(tmp_path):
         trained(tmp_path, callbacks=[Holds()], epochs=1)
 
 
+@pytest.mark.slow
 def test_an_average_behind_loss_scaling(tmp_path):
     """float16's optimiser wraps the one that averages: the raw weights go on, not the averages."""
 
@@ -347,6 +351,7 @@ def test_an_average_behind_loss_scaling(tmp_path):
     assert_same(whole_state(parts), whole_state(whole))
 
 
+@pytest.mark.slow
 def test_pythons_and_numpys_random_numbers_go_on(tmp_path):
     class Draw(keras.callbacks.Callback):
         def __init__(self):

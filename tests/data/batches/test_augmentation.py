@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kcnn.data.batches import augmentation
+from kcnn.data.batches import augmentation, bending
+from kcnn.data.batches.randaugment import rand_augment
 
 SEED = tf.constant([7, 11], tf.int64)
 
@@ -96,6 +97,9 @@ def test_same_seed_same_bits_other_seed_other_bits(batch):
         lambda seed: augmentation.mixup(images, labels, 0.4, seed)[0],
         lambda seed: augmentation.cutmix(images, labels, 1.0, seed)[0],
         lambda seed: augmentation.mixup_or_cutmix(images, labels, (0.4, 1.0), seed)[0],
+        lambda seed: bending.turn(images, 20.0, 0.2, seed),
+        lambda seed: bending.erase(images, 0.5, seed),
+        lambda seed: rand_augment(images, 2, 9.0, seed),
     ]
     for function in functions:
         first, again = function(SEED).numpy(), tf.function(function)(SEED).numpy()

@@ -15,6 +15,7 @@ from kcnn.data import (
 from kcnn.data.batches.batch import BatchSpec, _unpacked
 from kcnn.data.batches.feed import _words
 from kcnn.errors import InputError
+from kcnn.recipes.augmentations import Augmentations
 
 OPTIONS = [
     {},
@@ -153,8 +154,7 @@ def test_images_survive_as_words(dtype, shape):
         shape=shape,
         dtype=np.dtype(dtype).name,
         size=None,
-        crops=False,
-        flips=False,
+        changes=Augmentations(),
         mixup=0.0,
         cutmix=0.0,
         targets=ClassTargets(2),

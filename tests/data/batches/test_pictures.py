@@ -54,6 +54,15 @@ def test_colours_change_the_picture_and_not_its_mask(data):
         assert (x != a).mean() > 0.3
 
 
+def test_noise_hides_the_picture_and_not_its_mask(data):
+    plain, hidden = (batches(data.train, 1, augment=a)[0] for a in ("crop", "crop,erasing=1"))
+    np.testing.assert_array_equal(plain[1], hidden[1])
+    changed = (plain[0] != hidden[0]).any(axis=3).mean(axis=(1, 2))  # of each picture's pixels
+    assert ((changed > 0.01) & (changed < 0.45)).all()
+    with pytest.raises(InputError, match=r"zoom=0.1 would move the pixels"):
+        feed(data.train, augment="flip,zoom=0.1")
+
+
 def test_none_is_the_middle(data):
     (x, y), *_ = batches(data.train, 1, augment="none", colour=0.0, window=(16, 16))
     order = next(iter(training_steps(len(data.train), 4, 4, 0, None)))["indices"].numpy()

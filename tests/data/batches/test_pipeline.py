@@ -84,6 +84,7 @@ def test_orders_are_uniform():
         ("flip", {"mixup": 0.4}),
         ("crop", {"cutmix": 1.0}),
         ("crop-flip", {"mixup": 1.0, "cutmix": 1.0}),
+        ("flip,rotation=30,zoom=0.2,erasing=0.5,randaugment=2:9", {}),
     ],
 )
 def test_starting_at_a_step_equals_running_to_it(noise, augment, mixing):
@@ -170,7 +171,9 @@ def test_crop_pads_arrays_by_four(split):
         ({"batch_size": True}, "whole number"),
         ({"classes": 2}, "label 2, but classes is 2"),
         ({"classes": 3, "binary": True}, "binary target needs classes=2"),
-        ({"augment": "rotate"}, "'rotate'. Allowed: 'none', 'flip', 'crop', 'crop-flip'"),
+        ({"augment": "rotate"}, "'rotate'. Did you mean 'rotation'.*none, auto, flip, crop"),
+        ({"augment": "auto"}, "auto is chosen by kcnn.train"),
+        ({"augment": "colour=0.2"}, "colour is an argument of its own"),
         ({"mixup": -0.1}, "mixup is -0.1"),
         ({"cutmix": float("nan")}, "cutmix is nan"),
         ({"start": -1}, "start must be at least 0"),
@@ -293,6 +296,7 @@ def test_statistics_of_files_read_all_or_a_fixed_sample(photographs):
 # Within Keras
 
 
+@pytest.mark.slow
 def test_fit_gives_the_same_bits_for_any_steps_per_execution(noise):
     import keras
 

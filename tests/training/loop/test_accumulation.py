@@ -135,6 +135,7 @@ class TestOneStep:
         assert float(model.optimizer.dynamic_scale) == 4.0
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_same_bits(tmp_path):
     """From a checkpoint within an epoch: one falls behind each update, none between two parts."""
 

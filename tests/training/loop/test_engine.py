@@ -67,6 +67,7 @@ def test_every_optimiser_begins_again(optimizer, kept, tmp_path):
     same(first, again)
 
 
+@pytest.mark.slow
 def test_loss_scaling_begins_again(kept, tmp_path):
     """Under float16 the optimiser holds its scale, too."""
     first = trained(tmp_path, precision="mixed_float16")
@@ -77,12 +78,8 @@ def test_loss_scaling_begins_again(kept, tmp_path):
 
 
 OTHER_NUMBERS = [
-    {"learning_rate": 0.005},
-    {"momentum": 0.5},
-    {"seed": 7},
-    {"epochs": 1},
-    {"warmup": 1.5},
-    {"name": "another run"},
+    {"learning_rate": 0.005, "momentum": 0.5, "warmup": 1.5},
+    {"seed": 7, "name": "another run", "epochs": 1},
 ]
 
 
@@ -97,6 +94,7 @@ def test_other_numbers_need_no_new_trace_and_give_the_bits_of_a_fresh_start(chan
     same(second, alone(tmp_path / "alone", **first | change))
 
 
+@pytest.mark.slow
 def test_other_decay_and_other_images_need_none_either(kept, tmp_path):
     trained(tmp_path, weight_decay=0.1)
     data = DATA | {"train": arrays(seed=9)}
@@ -143,6 +141,7 @@ def test_a_finished_run_keeps_its_model(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_model_that_is_handed_out_can_be_trained_on(tmp_path):
     """It is compiled, and what is done to it does not reach the next training."""
     first = trained(tmp_path)
@@ -181,6 +180,7 @@ def test_a_callback_that_meddles_does_not_reach_the_next_training(meddle, tmp_pa
     same(trained(tmp_path), alone(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_training_within_a_training(tmp_path):
     inner = []
 

@@ -197,6 +197,7 @@ class TestAModelOfOnesOwn:
         assert model.optimizer is optimizer
         assert model.train_function is None
 
+    @pytest.mark.slow
     def test_one_that_is_not_compiled_is_compiled_with_keras_own(self, tmp_path):
         run = self.trained(tmp_path, self.model(compiled=False))
         pixels, labels = self.DATA

@@ -140,6 +140,7 @@ class TestClipping:
         assert length > 1
         np.testing.assert_allclose(before - held[0].numpy(), 0.1 * expected, rtol=1e-4)
 
+    @pytest.mark.slow
     def test_a_rate_of_the_backbone_is_behind_it(self, tmp_path):
         """One step of plain SGD: all changes are those without clipping, times one number."""
         changes = [self.changes(tmp_path, norm) for norm in (None, 0.05)]

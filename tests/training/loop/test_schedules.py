@@ -10,7 +10,7 @@ import tensorflow as tf
 from kcnn.recipes.defaults import resolve
 from kcnn.recipes.families import OTHERS
 from kcnn.recipes.recipe import Recipe
-from kcnn.training.loop.schedules import Rate, learning_rate
+from kcnn.training.loop.schedules import Rate, learning_rate, reductions
 
 GREY = (8, 8, 1)
 STEPS = 10  # an epoch
@@ -69,3 +69,21 @@ def test_its_numbers_act_inside_a_trace():
     fresh = Rate("cosine", 0.7, steps=40, warmup=2)
     np.testing.assert_array_equal([at(s) for s in steps], [fresh(s) for s in steps])
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_plateaus_are_those_of_keras(mode, patience):
+    """Keras' own callback, told the same figures epoch by epoch; steps of about its least one."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    values = np.random.default_rng(patience).normal(size=60).cumsum() * 1e-4
+    values[[7, 30]] = values[6], np.nan
+    theirs = keras.callbacks.ReduceLROnPlateau("val_x", 0.5, patience, mode=mode)
+    theirs.set_model(model)
+    theirs.on_train_begin()
+    for epoch, value in enumerate(values):
+        theirs.on_epoch_end(epoch, {"val_x": value})
+        lowered = reductions(values[: epoch + 1].tolist(), patience, mode == "max")
+        assert float(model.optimizer.learning_rate.numpy()) == 0.5**lowered
+    assert lowered > 3

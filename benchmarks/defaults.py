@@ -1,0 +1,164 @@
+"""Defaults of the families, chosen on validation alone: python -m benchmarks.defaults [FAMILY...]
+
+Searches of kcnn's own (`kcnn.tune`) try every combination of learning rate and weight decay on each
+of a family's data sets. No test image is there to be read: they get the training images alone, and
+have no winner. Beside each combination stands how many points of validation accuracy it lies below
+the best of its data set; the default is what lies the least below on average, and, where that is
+within chance, what was the default. Below 5,000 images the decay may be three times the family's:
+both are candidates. Three seeds: weights, order and split. Needs KCNN_DATA; hours on two cores for
+all. `results/defaults.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.machine import report, saved, spread
+
+_DECAYS = (0.01, 0.03, 0.1, 0.3)
+_FEW, _MORE = 5000, 3  # of kcnn/recipes/defaults.py
+_IMAGES = 10_000  # at most, of a data set
+_PLAIN = {"label_smoothing": 0.0, "swa": False, "dropout": 0.0, "batchnorm": False}
+_GREY = ("digits", "mnist", "fashion_mnist")
+#: By family: the network, the rows of its space that stay at one value, its data, what is searched.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "mlp": {
+        "model": "mlp", "data": _GREY, "optimizer": "adamw",
+        "fixed": _PLAIN | {"augment": "none", "width": 512, "depth": 3},
+        "rates": (3e-4, 1e-3, 3e-3), "decays": _DECAYS,
+    },
+    "lenet": {
+        "model": "lenet5", "data": _GREY, "optimizer": "adamw",
+        "fixed": _PLAIN | {"augment": "none"},
+        "rates": (1e-3, 2e-3, 5e-3, 1e-2), "decays": _DECAYS,
+    },
+    "vgg": {
+        "model": "vgg11", "data": ("imagenette_small",), "optimizer": "adamw", "size": 64,
+        "fixed": _PLAIN | {
+            "augment": "crop-flip", "dropout": 0.5, "batchnorm": True, "hidden": (256,),
+            "widths": (32, 64, 128, 256, 256),
+        },
+        "rates": (3e-4, 1e-3, 3e-3), "decays": (0.01, 0.1),
+    },
+    "alexnet": {
+        "model": "alexnet", "data": ("imagenette_small",), "optimizer": "adamw", "size": 67,
+        "fixed": _PLAIN | {
+            "augment": "crop-flip", "dropout": 0.5, "batchnorm": True, "hidden": (256, 256),
+            "widths": (24, 64, 96, 96, 64),
+        },
+        "rates": (3e-4, 1e-3, 3e-3), "decays": (0.01, 0.1),
+    },
+    "resnet": {
+        "model": "resnet20", "data": ("cifar10_subset",), "optimizer": "nesterov", "epochs": 12,
+        "fixed": _PLAIN | {"augment": "crop-flip", "batchnorm": True, "momentum": 0.9},
+        "rates": (0.03, 0.1, 0.3), "decays": (1e-3, 5e-3, 2e-2),
+    },
+}  # fmt: skip
+
+
+def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
+    """Validation accuracy in percent by "rate decay", from one search."""
+    import kcnn
+
+    row = FAMILIES[family]
+    images, labels = training_part(data, row.get("size"))
+    trials = len(row["rates"]) * len(row["decays"])
+    options = kcnn.tuning.Options(
+        model=row["model"], data=data, trials=trials, logs=logs, seed=seed, winner=False,
+        epochs=row.get("epochs"), name=f"{family}-{data}-{seed}",
+    )  # fmt: skip
+    space = row["fixed"] | {
+        "optimizer": row["optimizer"],
+        "batch_size": 32 if len(images) < _FEW else 128,
+        "learning_rate": kcnn.tuning.Choice(row["rates"]),
+        "weight_decay": kcnn.tuning.Choice(row["decays"]),
+    }
+    found = kcnn.tune(options, space=space, data={"train": (images, labels)})
+    return {
+        f"{trial.values['learning_rate']:g} {trial.values['weight_decay']:g}":
+            100.0 * trial.figures["accuracy"]
+        for trial in found.trials
+        if trial.status == "completed"
+    }  # fmt: skip
+
+
+def training_part(data: str, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Training images (N, H, W, C) uint8 and labels (N,) alone; the middle of photographs."""
+    from PIL import Image, ImageOps
+
+    from kcnn.data import load_data
+
+    if size is None:
+        train = load_data(data, validation=0).train
+        return np.asarray(train.images)[:_IMAGES], np.asarray(train.labels)[:_IMAGES]
+    files = sorted((Path(os.environ["KCNN_DATA"]) / data / "train").glob("*/*"))
+    names = sorted({file.parent.name for file in files})
+    images = [
+        np.asarray(ImageOps.fit(Image.open(file).convert("RGB"), (size, size))) for file in files
+    ]
+    return np.stack(images), np.array([names.index(file.parent.name) for file in files])
+
+
+def candidates(
+    family: str, found: Mapping[str, list[Mapping[str, float]]], images: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Each rate, decay and factor below 5,000 images: points below the best, the best first."""
+    row, rows = FAMILIES[family], []
+    few = [data for data in row["data"] if images[data] < _FEW]
+    many = [data for data in row["data"] if images[data] >= _FEW]
+    for rate, decay, factor in itertools.product(
+        row["rates"], row["decays"], (1, _MORE) if few and many else (1,)
+    ):
+        keys = {d: f"{rate:g} {decay * (factor if d in few else 1):g}" for d in row["data"]}
+        if not all(keys[d] in runs for d in row["data"] for runs in found[d]):
+            continue
+        below = {d: [max(runs.values()) - runs[keys[d]] for runs in found[d]] for d in row["data"]}
+        rows.append(
+            {"family": family, "rate": rate, "decay": decay, "below 5,000": f"× {factor}"}
+            | {d: spread(values) for d, values in below.items()}
+            | {"points below": statistics.mean(v for b in below.values() for v in b)}
+        )
+    return sorted(rows, key=lambda found: found["points below"])
+
+
+def main() -> None:
+    """Search, and write the candidates of each family."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    chosen = given.families or list(FAMILIES)
+    if unknown := set(chosen) - set(FAMILIES):
+        parser.error(f"families are {', '.join(FAMILIES)}; received {', '.join(unknown)}")
+    if not os.environ.get("KCNN_DATA"):
+        parser.error("KCNN_DATA names the folder with the data sets")
+    rows = [row for row in saved("defaults") if row["family"] not in chosen]
+    for family in chosen:
+        data = FAMILIES[family]["data"]
+        with tempfile.TemporaryDirectory() as logs:
+            found = {
+                d: [scores(family, d, seed, logs) for seed in range(given.seeds)] for d in data
+            }
+        images = {d: len(training_part(d, FAMILIES[family].get("size"))[0]) for d in data}
+        ranked = candidates(family, found, images)
+        for row in ranked:
+            row["points below"] = round(row["points below"], 2)
+        rows += [ranked[0] | {"accuracies": found}, *ranked[1:]]
+        columns = ["family", "rate", "decay", "below 5,000", "points below", *data]
+        report("defaults", f"Points of validation accuracy below the best: {family}", columns,
+               [row for row in rows if row["family"] == family])  # fmt: skip
+    report("defaults", "Points of validation accuracy below the best",
+           ["family", "rate", "decay", "below 5,000", "points below"], rows)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
