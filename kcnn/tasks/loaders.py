@@ -46,7 +46,7 @@ def as_stream(given: Any, part: str) -> tuple[tf.data.Dataset, str] | None:
         count = len(given) if hasattr(given.dataset, "__len__") else None
         stream, turned = _stream(lambda: map(_of_torch, given), count, part), False
         with contextlib.suppress(AttributeError, IndexError, TypeError):  # refused elsewhere
-            turned = looks_channels_first(tuple(next(iter(given))[0].shape))
+            turned = looks_channels_first(tuple(as_tuple(next(iter(given)))[0].shape))
         return stream, f"DataLoader{_TURNED if turned else ''}"
     return None
 

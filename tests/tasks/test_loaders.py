@@ -87,6 +87,17 @@ class TestTaken:
         assert len(again.history["loss"]) == 14
 
 
+def test_loaders_of_mappings_are_read_by_name():
+    data = pytest.importorskip("torch.utils.data", reason="needs torch: pip install kcnn[oracle]")
+    pictures = IMAGES.transpose(0, 3, 1, 2).copy()
+    elements = [{"id": i, "image": x, "label": LABELS[i]} for i, x in enumerate(pictures)]
+    found = problem(data.DataLoader(elements, batch_size=4))
+    assert "turned from (B, C, H, W)" in found.provenance
+    pictures, labels = next(found.streams["train"].as_numpy_iterator())
+    np.testing.assert_array_equal(pictures, IMAGES[:4])
+    np.testing.assert_array_equal(labels, LABELS[:4])
+
+
 def test_keras_hears_of_the_end_of_an_epoch():
     given = Sequence()
     stream, _ = as_stream(given, "train")

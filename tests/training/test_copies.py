@@ -59,6 +59,7 @@ def test_the_table_is_shown_and_recorded(leak, tmp_path, capsys):
     assert content["recipe"]["deduplicate"] == "no"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_evaluated_without_them(tmp_path):
     for number in range(24):
         part = "test" if number >= 16 else "train"
