@@ -53,25 +53,15 @@ _COLUMNS = ["network", "format", "MB", "difference", "same class", "ms, 1 image"
 
 
 def make(network: str, work: Path, names: Sequence[str]) -> None:
-    """Write files of a network, and its own outputs."""
+    """Write files of a network; before the first of them the network itself, and its outputs."""
     import keras
 
     import kcnn
 
-    model = kcnn.build(network, classifier_activation=None)
-    rng = np.random.default_rng(0)
-    shape = (sum(_BATCHES), *(side or _SIDE for side in model.input_shape[1:]))
-    images = rng.uniform(0, 1, shape).astype("float32")
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
-            layer.beta.assign(rng.uniform(-0.3, 0.3, layer.beta.shape))
-            layer.momentum = 0.0
-    model(images[:16], training=True)  # statistics of images: values that float16 can hold
-    np.save(work / "images.npy", images)
-    np.save(
-        work / "outputs.npy", np.concatenate([model.predict_on_batch(p) for p in parts(images)])
-    )
+    source = work / "source.keras"
+    if not source.exists():
+        _begin(kcnn.build(network, classifier_activation=None), work)
+    model, images = keras.models.load_model(source), np.load(work / "images.npy")
     for name in names:
         form, _, precision = name.partition(" ")
         try:
@@ -80,6 +70,26 @@ def make(network: str, work: Path, names: Sequence[str]) -> None:
             print(json.dumps({"format": name, "size": found.size}), flush=True)
         except kcnn.InputError as error:
             print(json.dumps({"format": name, "refused": str(error)}), flush=True)
+
+
+def _begin(model: Any, work: Path) -> None:
+    """Give a new network its BatchNorm and its images; keep it with its outputs."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    height, width, channels = (side or _SIDE for side in model.input_shape[1:])
+    images = rng.uniform(0, 1, (sum(_BATCHES), 8, 8, channels)).astype("float32")
+    images = images[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.uniform(-0.3, 0.3, layer.beta.shape))
+            layer.momentum = 0.0
+    model(images[:16], training=True)  # statistics of images: values that float16 can hold
+    np.save(work / "images.npy", images)
+    outputs = [model.predict_on_batch(part) for part in parts(images)]
+    np.save(work / "outputs.npy", np.concatenate(outputs))
+    model.save(work / "source.keras")
 
 
 def parts(images: np.ndarray) -> list[np.ndarray]:
@@ -164,10 +174,14 @@ def written(network: str, work: Path, names: Sequence[str]) -> list[dict[str, An
     """What became of each format of a network, whose files lie in `work`."""
     done = work / "made.json"
     if not done.exists():
-        made = subprocess.run([*_COMMAND, "--make", network, str(work), *names], check=True,
-                              text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL)  # fmt: skip
-        said = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
+        said = []
+        for form in dict.fromkeys(name.partition(" ")[0] for name in names):
+            # A process for each: converters leave gigabytes behind.
+            own = [name for name in names if name.partition(" ")[0] == form]
+            made = subprocess.run([*_COMMAND, "--make", network, str(work), *own], check=True,
+                                  text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL)  # fmt: skip
+            said += [json.loads(line) for line in made.stdout.splitlines() if line[:1] == "{"]
         done.write_text(json.dumps(said))
     found: list[dict[str, Any]] = json.loads(done.read_text())
     return found

@@ -58,16 +58,13 @@ ENDINGS = {"onnx": "net.onnx", "litert": "net.tflite", "openvino": "net.xml",
 #: One of each family, narrow.
 NETWORKS = {
     "mlp": ("mlp", {"width": 16}),
-    "lenet5": ("lenet5", {}),
     "lenet5_1998": ("lenet5_1998", {}),
-    "alexnet": ("alexnet", {"hidden": (32, 32), "classes": 7, "lrn": True, "groups": 2}),
+    "alexnet": ("alexnet", {"hidden": (32, 32), "classes": 7, "lrn": True, "groups": 2,
+                            "input_shape": (67, 67, 3)}),
     "vgg11": ("vgg11", {"widths": (4, 6, 8, 8, 8), "hidden": (16,), "batchnorm": True,
-                        "input_shape": (64, 64, 3), "classes": 7}),
-    "resnet20": ("resnet20", {}),
-    "resnet50": ("resnet50", {"widths": (4, 6, 8, 8), "input_shape": (64, 64, 3), "classes": 7,
-                              "preprocessing": "torch"}),
-    "preact": ("resnet18", {"widths": (4, 6, 8, 8), "preact": True, "input_shape": (64, 64, 3),
-                            "classes": 7}),
+                        "input_shape": (32, 32, 3), "classes": 7}),
+    "resnet18": ("resnet18", {"widths": (4, 6, 8, 8), "preact": True, "input_shape": (32, 32, 3),
+                              "classes": 7, "preprocessing": "torch"}),
     "unet": ("unet", {"width": 4, "depth": 2, "input_shape": (None, None, 3), "classes": 3}),
     "fcn": ("fcn", {"width": 8, "hidden": (16, 16), "input_shape": (64, 64, 3), "classes": 3}),
 }  # fmt: skip
@@ -93,10 +90,11 @@ def network(kind):
 
 
 def images_for(model, count=39):
-    shape = tuple(side or 32 for side in model.input_shape[1:])
-    return np.random.default_rng(1).uniform(0, 255, (count, *shape)).astype("float32") / (
-        1 if "normalize" in [layer.name for layer in model.layers] else 255
-    )
+    """Of 4 by 4 coloured blocks: of noise all images are alike to a deep network."""
+    height, width, channels = (side or 32 for side in model.input_shape[1:])
+    blocks = np.random.default_rng(1).uniform(0, 255, (count, 4, 4, channels)).astype("float32")
+    images = blocks[:, np.arange(height) * 4 // height][:, :, np.arange(width) * 4 // width]
+    return images / (1 if "normalize" in [layer.name for layer in model.layers] else 255)
 
 
 def outputs_elsewhere(form, files, work):
@@ -108,10 +106,6 @@ def outputs_elsewhere(form, files, work):
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [np.load(work / f"outputs{k}.npy") for k in range(len(files))]
-
-
-#: OpenVINO takes ten seconds to start.
-FEW = ("lenet5_1998", "alexnet", "resnet50", "unet")
 
 
 @pytest.mark.slow
@@ -126,7 +120,8 @@ def test_outputs_in_a_runtime_of_its_own(form, tmp_path):
         path = tmp_path / kind / ENDINGS[form]
         found = kcnn.export(model, path, format=form, images=images)
         apart[f"{kind}, as it says"] = found.difference
-        assert (found.images, found.agreement, found.made_up) == (39, 1.0, False), kind
+        assert (found.images, found.made_up) == (39, False)
+        assert found.agreement > 0.999, kind
         files.append((path, images))
         expected.append(model.predict(images, verbose=0))
     ours = outputs_elsewhere(form, files, tmp_path)
@@ -137,32 +132,23 @@ def test_outputs_in_a_runtime_of_its_own(form, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "litert"])
-def test_float16(form, tmp_path):
+def test_fewer_bits(form, tmp_path):
     need(form)
-    model = network("resnet20")
+    model = network("vgg11")
     images = images_for(model)
-    full = kcnn.export(model, tmp_path / ENDINGS[form], images=images)
-    half = kcnn.export(model, tmp_path / f"half{full.path.suffix}", precision="float16",
-                       images=images)  # fmt: skip
-    assert half.difference < 2e-2
+    full, half, small = (
+        kcnn.export(model, tmp_path / precision / ENDINGS[form], precision=precision,
+                    images=images, accept=True)
+        for precision in ("float32", "float16", "int8")
+    )  # fmt: skip
+    assert 1e-5 < half.difference < 8e-3
     assert 0.4 < half.size / full.size < 0.75
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "litert"])
-def test_int8(form, tmp_path):
-    need(form)
-    model = network("resnet20")
-    images = images_for(model)
-    full = kcnn.export(model, tmp_path / ENDINGS[form], images=images)
-    small = kcnn.export(model, tmp_path / f"small{full.path.suffix}", precision="int8",
-                        images=images, accept=True)  # fmt: skip
-    assert small.size < 0.5 * full.size
-    assert 1e-4 < small.difference < 0.5  # it is another arithmetic, and the same network
+    assert 8e-3 < small.difference < 0.5  # it is another arithmetic, and the same network
+    assert small.size < 0.6 * full.size
 
 
 def test_keras_file_needs_nothing(tmp_path):
-    model = network("lenet5")
+    model = network("mlp")
     found = kcnn.export(model, tmp_path / "net.keras")
     assert (found.form, found.made_up, found.images) == ("keras", True, 33)
     assert found.difference < 1e-5
@@ -177,7 +163,7 @@ def test_what_is_wrong_is_not_written(tmp_path, monkeypatch):
     from kcnn.graph import formats
 
     path = tmp_path / "net.keras"
-    kcnn.export(network("lenet5"), path)
+    kcnn.export(network("mlp"), path)
     before = path.read_bytes()
 
     def wrong(model, path, *rest):
@@ -186,7 +172,7 @@ def test_what_is_wrong_is_not_written(tmp_path, monkeypatch):
 
     monkeypatch.setitem(formats._WRITERS, "keras", wrong)
     with pytest.raises(kcnn.InputError, match="differs from the model"):
-        kcnn.export(network("lenet5"), path)
+        kcnn.export(network("mlp"), path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["net.keras"]
 
@@ -224,7 +210,7 @@ def test_int8_is_kept_for_its_accuracy(tmp_path, monkeypatch):
 ])  # fmt: skip
 def test_what_cannot_be_done(path, options, said, tmp_path):
     with pytest.raises(kcnn.InputError, match=said):
-        kcnn.export(network("lenet5"), tmp_path / path, **options)
+        kcnn.export(network("mlp"), tmp_path / path, **options)
     assert not list(tmp_path.iterdir())
 
 
