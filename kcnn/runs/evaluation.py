@@ -65,13 +65,15 @@ class OnValidation:
     why_not: str = ""
 
 
-def chosen_on_validation(run: Run, console: Console | None = None) -> OnValidation:
+def chosen_on_validation(
+    run: Run, console: Console | None = None, batch_size: int | None = None
+) -> OnValidation:
     """Temperature and threshold of a classifier, of the run's own validation split.
 
     Where the data are not there any more, or none is best, it says why.
     """
     try:
-        found = evaluated(run, part="validation", console=console).evaluation
+        found = evaluated(run, part="validation", batch_size=batch_size, console=console).evaluation
     except (InputError, OSError) as error:
         return OnValidation(why_not=str(error))
     assert isinstance(found, ClassEvaluation)

@@ -30,6 +30,7 @@ from kcnn.terminal import shape_text
 
 #: Images of which colours are taken; whose maps tell dead units.
 _SAMPLE, _MAPS = 512, 64
+_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Seen:
         run, problem = self.run, self.found.problem
         targets = run.task.targets(problem, self.network.output_shape[-1])
         size, scale = self.network.input_shape[1:3], run.recipe.evaluation_scale
-        for images, _ in problem.evaluation(self.found.part, 64, size, targets, scale):
+        for images, _ in problem.evaluation(self.found.part, _BATCH, size, targets, scale):
             yield np.asarray(images)
 
     def at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -135,7 +136,8 @@ def errors(seen: Seen) -> list[Part]:
         shown = task.pictures(found.network, found.problem, found.part, evaluation)
         made = [Picture(png, name.replace("_", " ")) for name, png in shown.items()]
         return [Part("How it errs", _figures(seen), made)]
-    chosen = chosen_on_validation(seen.run)
+    # Batches of which there are enough for a trace: layer by layer, a thousand images take longer.
+    chosen = chosen_on_validation(seen.run, batch_size=_BATCH)
     drawn = class_pictures(evaluation, names, chosen)
     why = f"No temperature scaling: {chosen.why_not}" if chosen.why_not else ""
     content: list[Picture | Grid] = [
