@@ -255,7 +255,7 @@ def test_what_pictures_cost_is_taken_within_rounds():
     line = pictures_cost.row("lenet5", 9, found)
     assert line["more"] == {"behind each": 1.5, "at the end": 3.0}
     assert line["ratio"] == {"at the end": 8 / 5, "every epoch": 11 / 5}
-    assert (line["s an epoch"], line["s at the end"], line["n"]) == ("2.00", "1.00", 3)
+    assert (line["CPU s an epoch"], line["s at the end"], line["n"]) == ("2.00", "1.00", 3)
 
 
 def test_a_callbacks_own_hooks_are_timed_and_left():
@@ -281,14 +281,16 @@ def test_a_callbacks_own_hooks_are_timed_and_left():
 
 def test_what_health_costs_is_of_the_looks_behind_the_trace():
     taken = [9.0, 7.0, 12.0, 7.0, 5.0, 4.0, 6.0, 4.0, 5.0, 4.0]
-    line = health.row(10, taken, [1.0, 0.0, 3.0, 0.0, 0.2, 0.0, 0.3, 0.0, 0.2, 0.0])
-    assert (line["s an epoch"], line["with it"], line["n"]) == ("4.00", "5.00", 3)
+    line = health.row(4500, taken, [1.0, 0.0, 3.0, 0.0, 0.2, 0.0, 0.3, 0.0, 0.2, 0.0])
+    assert (line["CPU s an epoch"], line["with it"], line["n"]) == ("4.00", "5.00", 3)
     assert (line["its hooks, s"], line["of an epoch"], line["× (rounds)"]) == (
         "0.200",
         "5.00%",
         "1.250",
     )
-    assert (line["first two, s"], line["of 30 epochs"]) == ("1.00, 3.00", "8.00%")
+    assert (line["first two, s"], line["of 9,000"], line["in 30 epochs"]) == (
+        "1.00, 3.00", "2.50%", "4.00%",
+    )  # fmt: skip
 
 
 def test_a_style_transfer_says_when_it_was_there():

@@ -4,16 +4,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+Clock = Callable[[], float]
+
 #: Those of an epoch of Keras' `fit`.
 _HOOKS = ("on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end")
 
 
-def seconds(fit: Callable[..., Any], callbacks: Sequence[Any] = ()) -> list[float]:
+def seconds(
+    fit: Callable[..., Any], callbacks: Sequence[Any] = (), clock: Clock = time.perf_counter
+) -> list[float]:
     """Of each epoch that `fit(callbacks=...)` trains, from its begin until all callbacks are done.
 
     Args:
         fit: A model's.
         callbacks: What it is trained with; their work counts.
+        clock: `time.process_time` on a machine that others use, too.
     """
     from kcnn.startup import keras
 
@@ -23,24 +28,27 @@ def seconds(fit: Callable[..., Any], callbacks: Sequence[Any] = ()) -> list[floa
         """Stands before the others, so that their work is behind it."""
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            begun.append(time.perf_counter())
+            begun.append(clock())
 
     class Last(keras.callbacks.Callback):
         """Stands behind the others."""
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            ended.append(time.perf_counter())
+            ended.append(clock())
 
     fit(callbacks=[First(), *callbacks, Last()])
     return [end - begin for begin, end in zip(begun, ended, strict=True)]
 
 
-def inside(fit: Callable[..., Any], callback: Any) -> tuple[list[float], list[float]]:
+def inside(
+    fit: Callable[..., Any], callback: Any, clock: Clock = time.perf_counter
+) -> tuple[list[float], list[float]]:
     """Seconds of each epoch with a callback, and of those the seconds in its own hooks.
 
     Args:
         fit: A model's.
         callback: Whose hooks are timed.
+        clock: As for `seconds`.
     """
     from kcnn.startup import keras
 
@@ -54,9 +62,9 @@ def inside(fit: Callable[..., Any], callback: Any) -> tuple[list[float], list[fl
 
     def timed(hook: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
-            begun = time.perf_counter()
+            begun = clock()
             hook(*args, **options)
-            spent[-1] += time.perf_counter() - begun
+            spent[-1] += clock() - begun
 
         return call
 
@@ -65,7 +73,7 @@ def inside(fit: Callable[..., Any], callback: Any) -> tuple[list[float], list[fl
         if not hasattr(hook, "_is_default"):  # Keras marks those that do nothing, and skips them
             setattr(callback, name, timed(hook))
     try:
-        return seconds(fit, [Page(), callback]), spent
+        return seconds(fit, [Page(), callback], clock), spent
     finally:
         for name in hooks:
             vars(callback).pop(name, None)

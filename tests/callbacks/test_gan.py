@@ -75,6 +75,7 @@ def fit(model, callbacks, epochs=6, **options):
 
 
 class TestTwoOptimizers:
+    @pytest.mark.slow
     def test_go_on_to_the_same_bits(self, tmp_path):
         whole = gan()
         fit(whole, [])
@@ -88,6 +89,7 @@ class TestTwoOptimizers:
             for ours, theirs in pairs:
                 np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
+    @pytest.mark.slow
     def test_one_without_variables_is_refused(self, tmp_path):
         fit(gan(), [ExactCheckpoint(tmp_path)], epochs=1)
         checkpoint = ExactCheckpoint(tmp_path)

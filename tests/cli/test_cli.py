@@ -174,6 +174,7 @@ def test_debug_shows_the_traceback(outcome):
     assert "Traceback" in err
 
 
+@pytest.mark.slow
 def test_own_networks_from_a_file(outcome, tmp_path):
     source = tmp_path / "mine.py"
     source.write_text(

@@ -177,6 +177,7 @@ def test_they_are_trained_as_what_they_are(kind, tmp_path):
     assert again.accuracy == run.test_metrics["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_run_of_before_is_looked_at_when_it_is_evaluated(tmp_path):
     """Its directory does not say what outputs are; nor does the graph of this model."""
     recipe = kcnn.Recipe(epochs=2, batch_size=32, logs=str(tmp_path))

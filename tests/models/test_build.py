@@ -10,6 +10,7 @@ from kcnn.startup import keras
 ANY = (None, None, 3)
 
 
+@pytest.mark.slow
 def test_two_networks_of_one_kind_in_one_model():
     left, right = (kcnn.build("resnet20", name=name, classes=3) for name in ("left", "right"))
     inputs = [keras.Input((32, 32, 3)), keras.Input((32, 32, 3))]

@@ -132,6 +132,7 @@ def test_snapshots_of_weight_averaging_by_numpy(every, epochs, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_average_is_validated_each_epoch_where_asked_for(tmp_path):
     run = trained(tmp_path, swa_start=0.5, swa_validation=True)
     assert "swa_val_loss" in run.history

@@ -94,6 +94,7 @@ def test_a_frozen_backbone_is_the_files(file, tmp_path):
     assert all(layer.trainable for layer in run.network.layers)  # for whoever trains on
 
 
+@pytest.mark.slow
 def test_without_freezing_all_is_trained(file, tmp_path):
     path, arrays = file
     run = train(tmp_path, weights=str(path), preprocessing="torch")

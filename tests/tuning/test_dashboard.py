@@ -173,6 +173,7 @@ def trials(count, failed=0):
 
 
 class TestFigures:
+    @pytest.mark.slow
     def test_written_as_png(self, tmp_path):
         paths = draw(tmp_path, space_of("lenet5"), trials(12, 2), RANKING)
         assert [path.name for path in paths] == ["scores.png", "best_so_far.png", "importance.png"]

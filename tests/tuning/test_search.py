@@ -216,6 +216,7 @@ class TestRanking:
         losses = [trial.figures["loss"] for trial in found.trials]
         assert losses == sorted(losses)
 
+    @pytest.mark.slow
     def test_by_what_is_monitored(self, tmp_path):
         """Each trial keeps its best macro F1, and they are ranked by that; read back they are."""
         found = search(tmp_path, monitor="macro_f1", trials=3, epochs=3)

@@ -159,6 +159,7 @@ def test_whatever_is_trained(options, tmp_path):
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end", "on_epoch_end"])
+@pytest.mark.slow
 def test_nothing_stays_on_the_model_whatever_ends_fit(hook, tmp_path):
     """Another `fit` then trains every step, also where this one ended while it skipped some."""
     with pytest.raises(Leave):
@@ -272,6 +273,7 @@ class TestConfiguration:
         )  # fmt: skip
         return model
 
+    @pytest.mark.slow
     def test_patience_is_that_of_the_program(self, tmp_path):
         kinds = keras.callbacks
         short, long = (kinds.EarlyStopping("val_loss", patience=p, min_delta=9.0) for p in (9, 50))
@@ -307,6 +309,7 @@ class TestConfiguration:
         assert again.count == 2 * 2 + 2 * 5
 
 
+@pytest.mark.slow
 def test_sets_and_deques_are_state(tmp_path):
     class Remembers(keras.callbacks.Callback):
         def __init__(self):

@@ -87,6 +87,7 @@ def mirror_images(image, height, width):
     }
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_other_seed_other_bits(batch):
     images = tf.constant(batch.astype(np.uint8))
     labels = tf.one_hot(np.arange(64) % 5, 5)
