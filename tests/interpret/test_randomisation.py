@@ -1,5 +1,7 @@
 """Weights that become random from the top, and rank correlation against SciPy's."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -27,6 +29,8 @@ def test_a_cascade_goes_from_the_top_down_and_leaves_the_model():
     assert [name for name, *_ in seen] == list(kept)
     for name, same, _ in seen:
         assert same == [True] * kept[name] + [False] * (10 - kept[name]), name
+    for (*_, upper), (*_, lower) in itertools.pairwise(seen):
+        np.testing.assert_array_equal(upper[8], lower[8])  # what is random stays as it is
     last = seen[-1][2]
     for value, weight in zip([0, 0, 1, 0, 0, 1, 0], [last[k] for k in (1, 3, 4, 5, 6, 7, 9)],
                              strict=True):  # fmt: skip
