@@ -335,7 +335,9 @@ class TestNothingIsIgnored:
             self.train(folder, tmp_path, scale=2.0, augment="none")
 
     def test_what_moves_pixels_alone(self, folder, tmp_path):
-        with pytest.raises(InputError, match=r"rotation=15 and randaugment=2:9 would move the pix"):
+        with pytest.raises(
+            InputError, match=r"rotation=15 and randaugment=2:9 would move the pixels of '"
+        ):
             self.train(folder, tmp_path, augment="auto,rotation=15,randaugment,erasing=0.5")
 
     def test_a_whole_share_of_dice_is_of_segmentation(self, tmp_path):

@@ -13,7 +13,7 @@ import kcnn
 from kcnn.callbacks import BestWeights
 from kcnn.callbacks.checkpoint import best, period
 from kcnn.data import training_feed
-from kcnn.data.batches import augmentation
+from kcnn.data.batches import augmentation, bending, randaugment
 from kcnn.data.batches.augmentation import mixup_or_cutmix
 from kcnn.data.sets.splits import Split
 from kcnn.recipes.defaults import resolve
@@ -308,27 +308,33 @@ def _loss_with(model, weights, split):
     return -np.log(shares[range(len(split.labels)), split.labels]).mean()
 
 
-def test_mixing_is_not_drawn_as_the_crop_is(monkeypatch):
-    """With one seed for both, the place of a window would go with the partner."""
-    seeds = {}
+def test_each_augmentation_draws_for_itself_and_for_each_step(monkeypatch):
+    """With one seed for two, the place of a window would go with the partner, or the angle."""
+    seeds = set()
 
-    def note(name):
-        original = getattr(augmentation, name)
+    def note(module, name):
+        original = getattr(module, name)
 
         def noted(*args):
-            (seeds[name],) = (a.numpy() for a in args if tf.is_tensor(a) and a.shape == (2,))
+            (seed,) = (a.numpy() for a in args if tf.is_tensor(a) and a.shape == (2,))
+            seeds.add(tuple(seed))
             return original(*args)
 
-        monkeypatch.setattr(augmentation, name, noted)
+        monkeypatch.setattr(module, name, noted)
 
-    note("pad_crop")
-    note("mixup")
+    note(augmentation, "pad_crop")
+    note(augmentation, "colour")
+    note(augmentation, "mixup")
+    note(bending, "turn")
+    note(bending, "erase")
+    note(randaugment, "rand_augment")
     images = np.zeros((64, 12, 12, 1), "uint8")
     split = Split(images, np.arange(64) % 2)
-    feed = training_feed(split, 16, classes=2, seed=3, augment="crop", mixup=0.4)
-    for element in feed.steps.take(3):
+    augment = "crop,rotation=15,erasing=0.5,randaugment=1:9"
+    feed = training_feed(split, 16, classes=2, seed=3, augment=augment, mixup=0.4, colour=0.2)
+    for step, element in enumerate(feed.steps.take(3), 1):
         feed.batch(element, feed.resident)
-        assert (seeds["pad_crop"] != seeds["mixup"]).any()
+        assert len(seeds) == 6 * step
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nesterov"])

@@ -390,6 +390,12 @@ class TestBadInput:
         self.refused("'train'", tmp_path, data={"learn": (images, labels)})
         self.refused("received ndarray", tmp_path, data=images)
 
+    def test_randaugment_of_other_than_bytes(self, tmp_path):
+        images, labels = toy_arrays()
+        data = images.astype("float32") / 255, labels
+        match = "randaugment is of images from 0 to 255 as uint8; those of '.* are float32"
+        self.refused(match, tmp_path, data=data, fields={"augment": "randaugment"})
+
     def test_streams(self, tmp_path):
         stream = tf.data.Dataset.from_tensor_slices(toy_arrays())
         both = {"train": stream.batch(8), "validation": stream.batch(8)}

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kcnn.data.batches import augmentation, bending
-from kcnn.data.batches.randaugment import rand_augment
+from kcnn.data.batches import augmentation, bending, randaugment
 from kcnn.data.batches.targets import Targets
 from kcnn.recipes.augmentations import Augmentations
 from kcnn.startup import tf
@@ -89,7 +88,8 @@ def _augmented(spec: BatchSpec, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor
     if spec.colour:
         images = augmentation.colour(images, spec.colour, tf.add(seed, [1, 0]))
     if changes.randaugment:
-        images = rand_augment(images, *changes.randaugment, tf.add(seed, [3, 0]))
+        count, magnitude = changes.randaugment
+        images = randaugment.rand_augment(images, count, magnitude, tf.add(seed, [3, 0]))
     if changes.erasing:
         images = bending.erase(images, changes.erasing, tf.add(seed, [4, 0]))
     return images

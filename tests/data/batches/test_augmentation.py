@@ -100,10 +100,11 @@ def test_same_seed_same_bits_other_seed_other_bits(batch):
         lambda seed: augmentation.mixup_or_cutmix(images, labels, (0.4, 1.0), seed)[0],
         lambda seed: bending.turn(images, 20.0, 0.2, seed),
         lambda seed: bending.erase(images, 0.5, seed),
-        lambda seed: rand_augment(images, 2, 9.0, seed),
+        lambda seed: rand_augment(images, 1, 9.0, seed),
     ]
     for function in functions:
-        first, again = function(SEED).numpy(), tf.function(function)(SEED).numpy()
+        traced = tf.function(function, autograph=False)
+        first, again = function(SEED).numpy(), traced(SEED).numpy()
         np.testing.assert_array_equal(first, again)
         assert not np.array_equal(first, function(tf.constant([7, 12], tf.int64)).numpy())
 

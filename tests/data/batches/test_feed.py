@@ -1,5 +1,7 @@
 """The feed: batches made in the caller's graph are those of `training_batches`."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -116,6 +118,25 @@ def test_one_trace_serves_other_data_and_seeds(noise, options):
     assert len(traces) == before
     assert_same(batches, [again.batch(e, again.resident) for e in again.steps.take(3)])
     assert not step.get_concrete_function(next(iter(feed.steps)), feed.resident).captured_inputs
+
+
+@pytest.mark.parametrize(
+    ("augment", "digest"),
+    [("flip", "279a6e3a153f1ed7"), ("crop", "e25b41f0e8211f57"), ("flip,crop", "11d9cf66779ac936")],
+)
+def test_the_words_of_former_versions_give_their_bits(noise, augment, digest):
+    """As of revision fb99aea, before augmentations had strengths."""
+    feed = training_feed(
+        Split(noise, np.arange(40) % 3),
+        8,
+        classes=3,
+        seed=9,
+        augment=augment,
+        stop=6,
+        device="CPU:0",
+    )
+    made = [feed.batch(element, feed.resident)[0].numpy().tobytes() for element in feed.steps]
+    assert hashlib.sha256(b"".join(made)).hexdigest()[:16] == digest
 
 
 def test_the_key_tells_feeds_apart(split, noise):
