@@ -39,6 +39,7 @@ _PETS20 = _RESNET20 | {
     "data": "pets", "ignore": [3], "longest_side": 128, "image_size": [128, 128],
     "learning_rate": 0.003,
 }  # fmt: skip
+_STEM = {"stem": "cifar"}  # 3×3, as those weights have it; by itself it would go by the size
 #: Files below KCNN_DATA, and how pictures went into the networks that they are of.
 _CIFAR = {"backbone_weights": "weights/cifar10_resnet20.safetensors", "preprocessing": "torch"}
 _VGG19 = {"backbone_weights": "vgg19_imagenet_notop.npz", "preprocessing": "caffe"}
@@ -54,10 +55,10 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "pets, from imagenette": _PETS | {"ignore": [3]},
     "pets, three classes": _PETS,
     "pets, three classes, from imagenette": _PETS,
-    "camvid, ResNet-20": _CAMVID20,
-    "camvid, ResNet-20, from CIFAR-10": _CAMVID20 | _CIFAR,
-    "pets, ResNet-20": _PETS20,
-    "pets, ResNet-20, from CIFAR-10": _PETS20 | _CIFAR,
+    "camvid, ResNet-20": _CAMVID20 | _STEM,
+    "camvid, ResNet-20, from CIFAR-10": _CAMVID20 | _STEM | _CIFAR,
+    "pets, ResNet-20": _PETS20 | _STEM,
+    "pets, ResNet-20, from CIFAR-10": _PETS20 | _STEM | _CIFAR,
     "pets, frozen VGG-19": _PETS20 | _VGG19 | {
         "backbone": "vgg19", "freeze": "backbone", "epochs": 4,
     },
