@@ -116,7 +116,7 @@ def _equalize(images: tf.Tensor, signs: tf.Tensor, level: float) -> tf.Tensor:
     table = tf.minimum((before + step // 2) // tf.maximum(step, 1), 255)
     table = tf.where(step > 0, table, tf.range(256))
     found = tf.reshape(tf.gather(table, values, batch_dims=1), (-1, channels, height, width))
-    return tf.cast(tf.transpose(found, (0, 2, 3, 1)), tf.float32)
+    return tf.transpose(tf.cast(found, tf.float32), (0, 2, 3, 1))  # of int32, oneDNN complains
 
 
 def _solarize(images: tf.Tensor, signs: tf.Tensor, level: float) -> tf.Tensor:
