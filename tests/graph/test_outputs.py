@@ -160,6 +160,7 @@ def own_cross_entropy(logits, labels):
 
 
 @pytest.mark.parametrize("kind", ["pooled", "nested", "reshape", "batch norm", "subclassed"])
+@pytest.mark.slow
 def test_they_are_trained_as_what_they_are(kind, tmp_path):
     """In place of to chance: loss by NumPy, and again from the run's directory."""
     model = Subclassed() if kind == "subclassed" else made(LOGITS[kind][0])

@@ -359,6 +359,7 @@ class TestItIsKerasLayer:
         assert (layer["module"], layer["class_name"]) == ("keras.layers", "BatchNormalization")
         assert "kcnn" not in json.dumps(config)
 
+    @pytest.mark.slow
     def test_loaded_it_goes_on_training(self, saved, tmp_path):
         """Optimiser, weights and statistics are there: more epochs give what they would have."""
         loaded = keras.saving.load_model(saved[1] / "model.keras")

@@ -235,6 +235,7 @@ def test_vgg_is_that_of_keras_applications(name, convolutions):
     assert difference(logits(model, x), expected) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_resnet50_is_that_of_keras_applications():
     """Shape by shape in the paper's form; there the convolutions have biases, ours have none."""
     options = {"input_shape": (64, 96, 3), "classes": CLASSES}

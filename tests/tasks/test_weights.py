@@ -77,6 +77,7 @@ def test_of_images_as_in_keras(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", [arrays, streams])
+@pytest.mark.slow
 def test_of_classes_as_in_keras(form, tmp_path):
     given = {0: 0.5, 1: 2.0, 2: 4.0}
     run = trained(tmp_path, form(LABELS), class_weights="0.5,2,4", label_smoothing=0.1)

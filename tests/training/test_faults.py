@@ -184,6 +184,7 @@ class TestNotFinite:
         assert len(finite) == 10  # kernels and biases
         assert all(finite)
 
+    @pytest.mark.slow
     def test_retry_goes_back_with_a_lower_rate_and_ends(self, tmp_path):
         run = trained(
             tmp_path, [Once(self.poison, 6)], on_nan="retry",

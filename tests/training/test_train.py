@@ -286,6 +286,7 @@ class TestWhatItTakes:
             kcnn.train(recipe(tmp_path), model=model, data=toy_arrays(), verbose=False)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.slow
     def test_logits_are_recognised(self, tmp_path):
         run = kcnn.train(
             recipe(tmp_path, epochs=30, batch_size=8, learning_rate=0.03, augment="none"),
@@ -503,6 +504,7 @@ class TestFolders:
         paths = [folder / "dunkel" / "bild 0.png", folder / "hell" / "bild 1.jpg"]
         assert [p.class_name for p in predict(again, paths)] == ["dunkel", "hell"]
 
+    @pytest.mark.slow
     def test_bad_files_stop_or_are_left_out(self, folder, tmp_path):
         bad = folder / "hell" / "bild 3.webp"
         bad.write_bytes(bad.read_bytes()[:60])
@@ -515,6 +517,7 @@ class TestFolders:
         assert sum(run.data["images"].values()) == 47
         assert evaluate_run(load_run(run.directory)).images == run.data["images"]["test"]
 
+    @pytest.mark.slow
     def test_another_picture_of_the_same_size_is_noticed(self, folder, tmp_path):
         run = kcnn.train(self.fields(folder, tmp_path), verbose=False)
         path = folder / "hell" / "bild 0.png"

@@ -157,6 +157,7 @@ class Seen(keras.callbacks.Callback):
         self.losses.append(logs["loss"])
 
 
+@pytest.mark.slow
 def test_unfreezing(file, tmp_path):
     path, arrays = file
     seen = Seen()
@@ -301,6 +302,7 @@ def test_files_need_a_name_for_their_preprocessing(file, tmp_path):
         kcnn.train(recipe, data=(x / np.float32(255), y), verbose=False)
 
 
+@pytest.mark.slow
 def test_what_is_adapted_is_said(file, tmp_path, capsys):
     recipe = kcnn.Recipe(logs=str(tmp_path), weights=str(file[0]), preprocessing="torch",
                          **RESNET, **COMMON)  # fmt: skip

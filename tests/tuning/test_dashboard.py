@@ -216,6 +216,7 @@ class TestFigures:
         assert importance(space, made, RANKING).score > 0.5
         assert said in _importance(space, made, RANKING).axes[0].get_title()
 
+    @pytest.mark.slow
     def test_what_no_trial_has_is_left_out(self):
         space, made = space_of("lenet5"), trials(12)
         figure = _scores(space, made, RANKING)

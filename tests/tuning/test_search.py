@@ -211,6 +211,7 @@ class TestRanking:
         keys = [(-t.figures["accuracy"], t.figures["loss"]) for t in whole.trials]
         assert keys == sorted(keys)
 
+    @pytest.mark.slow
     def test_by_loss(self, tmp_path):
         found = search(tmp_path, objective="validation_loss")
         losses = [trial.figures["loss"] for trial in found.trials]

@@ -354,6 +354,7 @@ class TestMean:
         assert_close(statistics(model), statistics_of_all_data(model), 0.02)
         assert recorder.rates == pytest.approx([0.1] * 10 + [0.02] * 10, rel=1e-2)
 
+    @pytest.mark.slow
     def test_compiled_by_xla(self):
         model, recorder = fresh(jit_compile=True), Recorder()
         fit(model, [StochasticWeightAveraging(0.5), recorder])
@@ -477,6 +478,7 @@ class TestLearningRate:
         assert rates == pytest.approx([0.1] * 7 + [0.01] * 13)
 
     @pytest.mark.parametrize("anneal", ["linear", "cosine"])
+    @pytest.mark.slow
     def test_annealed_as_pytorch_does(self, anneal):
         torch = pytest.importorskip("torch", reason="needs PyTorch: pip install kcnn[oracle]")
         ours = self.rates(start=1, epochs=6, learning_rate=0.01, anneal_epochs=3, anneal=anneal)[
@@ -617,6 +619,7 @@ class TestAtTheEnd:
         assert_same(swa.raw_weights, recorder.steps[4 * STEPS])
         assert_same(swa.averaged_weights, model.get_weights())
 
+    @pytest.mark.slow
     def test_the_raw_ones_stay_on_request(self):
         applied, raw = fresh(), Recorder()
         swa = StochasticWeightAveraging(0.5)
@@ -817,6 +820,7 @@ class TestState:
         fit(model, [Restore(), again], initial_epoch=4)
         assert_same(model.get_weights(), expected)
 
+    @pytest.mark.slow
     def test_copied_deeply_before_and_after(self):
         model = fresh()
         original = StochasticWeightAveraging(0.5, data=dataset())

@@ -207,6 +207,7 @@ def test_a_loop_of_ones_own_begins_within_an_epoch(tmp_path):
         checkpoint.restore()
 
 
+@pytest.mark.slow
 def test_a_data_set_that_begins_with_the_step(tmp_path):
     """kcnn's own batches, whose order and augmentation go on at any step."""
     rng = np.random.default_rng(0)
@@ -283,6 +284,7 @@ class TestConfiguration:
         assert (long.patience, long.wait) == (50, short.wait + 2)
         assert long.min_delta == -9.0  # of a loss, as Keras turns it
 
+    @pytest.mark.slow
     def test_so_is_the_folder(self, tmp_path):
         kinds = keras.callbacks
         before = kinds.ModelCheckpoint(str(tmp_path / "old.keras"), save_best_only=True)
@@ -294,6 +296,7 @@ class TestConfiguration:
         assert later.filepath == str(tmp_path / "new.keras")
         assert later.best <= before.best
 
+    @pytest.mark.slow
     def test_a_counter_that_is_also_an_argument_is_state(self, tmp_path):
         class Counts(keras.callbacks.Callback):
             def __init__(self, count=0, step=1):
@@ -413,6 +416,7 @@ class TestFiles:
         with pytest.raises(kcnn.InputError, match=r"No checkpoint in .* is whole"):
             ExactCheckpoint(tmp_path)
 
+    @pytest.mark.slow
     def test_a_half_written_file_of_a_dead_process_is_taken_away(self, tmp_path):
         (tmp_path / ".epoch-0001-step-000000.ckpt").write_bytes(b"half")
         trained(tmp_path, epochs=1)
@@ -464,6 +468,7 @@ class TestRefusals:
         with pytest.raises(kcnn.InputError, match="data is"):
             ExactCheckpoint(tmp_path, data="batch")
 
+    @pytest.mark.slow
     def test_another_model(self, tmp_path):
         trained(tmp_path, epochs=1)
         model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, "softmax")])

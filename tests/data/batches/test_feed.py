@@ -105,6 +105,7 @@ def test_many_steps_in_one_graph(split):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.slow
 def test_one_trace_serves_other_data_and_seeds(noise, options):
     traces = []
     first = Split(noise[:20], np.arange(20) % 3)

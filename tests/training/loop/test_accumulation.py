@@ -77,6 +77,7 @@ def close(a, b, tolerance=1e-5):
         )
 
 
+@pytest.mark.slow
 def test_it_comes_to_what_keras_comes_to_with_the_large_batch(tmp_path):
     """Rest, clipping, mixing and order included; the network sees a small batch at a time."""
     ours, theirs = network(), network()

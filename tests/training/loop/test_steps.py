@@ -75,6 +75,7 @@ class TestGrouping:
         trained(tmp_path, [calls], steps_per_execution=3, epochs=2)
         assert calls.seen == [2, 5, 8, "validation"] * 2
 
+    @pytest.mark.slow
     def test_plain_fit_over_the_same_batches_comes_to_the_same(self, tmp_path):
         """With Keras' loop and Keras' optimiser: equal but for rounding after 21 steps."""
         ours = kcnn.build(
