@@ -7,7 +7,7 @@ section 4.2) in PyTorch, and the files of `keras.applications`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from kcnn.startup import keras
 
@@ -84,6 +84,24 @@ def _alexnet_pytorch(layers: list[keras.layers.Layer]) -> Places:
     }
     dense = zip(_HIDDEN, ("classifier.1", "classifier.4", "classifier.6"), strict=True)
     return convolutions | {name: (place,) for name, place in dense}
+
+
+#: Convolutions of VGGs, and how names of arrays begin that are of such sequences, or of residuals.
+_VGGS = {8: "vgg11", 10: "vgg13", 13: "vgg16", 16: "vgg19"}
+_SEQUENCE = re.compile(r"(?:module\.)?(features\.\d+|block\d_conv\d)\b|(block\d_conv\d)__")
+_RESIDUAL = re.compile(r"(?:module\.)?layer\d\.\d+\.|conv\d_block\d+_")
+
+
+def stranger(names: Iterable[str], family: str) -> str:
+    """Whose names these are, where they are another family's than `family`; else empty."""
+    names = list(names)
+    sequence = {found[1] or found[2] for name in names if (found := _SEQUENCE.match(name))}
+    if family == "resnet" and sequence:
+        normalised = any(name.endswith(".running_mean") for name in names)
+        return _VGGS.get(len(sequence) // (1 + normalised), "a VGG or AlexNet")
+    if family != "resnet" and any(map(_RESIDUAL.match, names)):
+        return "a ResNet"
+    return ""
 
 
 #: By library and family.

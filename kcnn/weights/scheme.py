@@ -19,7 +19,7 @@ import numpy as np
 from kcnn.errors import InputError
 from kcnn.graph.walk import leaves
 from kcnn.startup import keras
-from kcnn.weights.names import PLACES
+from kcnn.weights.names import PLACES, stranger
 from kcnn.weights.streams import reordered, streams
 
 #: Of a layer, its array in the file to our shape.
@@ -85,8 +85,9 @@ def scheme_of(
         keep: Names of layers that are none of that family's network.
 
     Raises:
-        InputError: Nobody publishes such weights, or not in that form.
+        InputError: Nobody publishes such weights, or not in that form; they are another family's.
     """
+    names = list(names)
     pytorch = any(name.endswith((".weight", ".running_mean")) for name in names)
     library = "PyTorch" if pytorch else "keras.applications"
     places = PLACES.get((library, family))
@@ -95,6 +96,11 @@ def scheme_of(
             f"The names in it are those of {library}, where {model.name} has no counterpart that "
             f"kcnn knows; those that have: "
             f"{', '.join(sorted(name for lib, name in PLACES if lib == library))}."
+        )
+    if other := stranger(names, family):
+        raise InputError(
+            f"its arrays have the names of {other}. Give that network's name in place of "
+            f"{model.name}."
         )
     layers = [layer for layer in leaves(model) if layer.weights and layer.name not in keep]
     known = places(layers)

@@ -214,6 +214,26 @@ def test_the_stride_of_bottlenecks(tmp_path):
                    stem="imagenet")  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("names", "ours", "said"),
+    [
+        ([f"block{s}_conv{i}__kernel" for s, n in enumerate((2, 2, 4, 4, 4), 1)
+          for i in range(1, n + 1)], "resnet50", "vgg19"),
+        ([f"features.{i}.{end}" for i in (0, 1, 4, 5, 8, 9, 11, 12, 15, 16, 18, 19, 22, 23, 25, 26)
+          for end in ("weight", "running_mean")], "resnet20", "vgg11"),
+        (["features.0.weight", "classifier.1.weight"], "resnet18", "a VGG or AlexNet"),
+        (["conv2_block1_1_conv__kernel"], "vgg16", "a ResNet"),
+        (["conv1.weight", "layer1.0.conv1.weight"], "alexnet", "a ResNet"),
+    ],
+)  # fmt: skip
+def test_names_of_another_network_are_told(names, ours, said, tmp_path):
+    """Before what only a network of that kind could mend, such as a bottleneck's stride."""
+    np.savez(tmp_path / "weights.npz", **{name: np.zeros(1, "float32") for name in names})
+    options = {} if ours == "resnet20" else {"input_shape": (96, 96, 3)}
+    with pytest.raises(kcnn.InputError, match=f"names of {said}"):
+        kcnn.build(ours, weights=tmp_path / "weights.npz", preprocessing="caffe", **options)
+
+
 @pytest.mark.parametrize("how", NAMED)
 def test_preprocessing_is_keras(how):
     """Of one image, by Keras' own function; blue first is undone in the first kernel alone."""
