@@ -31,7 +31,7 @@ _VGG19 = {
     "dropout": 0.0, "image_size": [128, 128], "augment": "none", "optimizer": "adamw",
 }  # fmt: skip
 _WAYS: dict[str, dict[str, Any]] = {
-    "linear probe": _VGG19 | {"freeze": "backbone", "epochs": 30, "learning_rate": 0.003},
+    "linear probe": _VGG19 | {"freeze": "backbone", "epochs": 30, "learning_rate": 0.001},
     "last stage, too": _VGG19 | {
         "until": "conv4", "backbone_rate": 0.1, "epochs": 8, "learning_rate": 0.001,
     },
@@ -142,7 +142,7 @@ def figure(rows: dict[str, dict[str, Any]]) -> None:
                           marker="o", capsize=3, label=way)  # fmt: skip
     axes.set(xlabel="pictures a class", ylabel="test accuracy %", ylim=(0, 100), xticks=_FEW)
     axes.grid(alpha=0.3)
-    axes.legend(title="VGG-19 of ImageNet; scratch: VGG-11")
+    axes.legend(title="VGG-19 of ImageNet; scratch: VGG-11", loc="lower right")
     figure.savefig(Path(__file__).parent / "results" / "transfer.png", dpi=120)
 
 
@@ -162,9 +162,10 @@ def main() -> None:
         parser.error(f"rows are {'; '.join(ROWS)}; received {'; '.join(unknown)}")
     if not os.environ.get("KCNN_DATA"):
         parser.error("KCNN_DATA names the folder with imagenette_small and the weights")
-    rows = {found["training"]: found for found in saved("transfer")}
     for row in chosen:
-        rows[row] = line(row, [training(row, seed) for seed in range(given.seeds)])
+        new = line(row, [training(row, seed) for seed in range(given.seeds)])
+        # Read anew: other rows may have been measured beside this one.
+        rows = {found["training"]: found for found in saved("transfer")} | {row: new}
         ordered = [rows[name] for name in ROWS if name in rows]
         report("transfer", "Trained weights or none", _COLUMNS, ordered)
     figure(rows)

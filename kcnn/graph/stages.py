@@ -69,7 +69,8 @@ def replace_classifier(
         activation: "softmax", another Keras activation, or None for logits.
 
     Returns:
-        A model (N, H, W, C) -> (N, classes), whose other layers are those of `model`.
+        A model (N, H, W, C) -> (N, classes), whose other layers are those of `model`; the new one
+        begins with a kernel of zeros, as in Big Transfer (Kolesnikov et al. 2020).
 
     Raises:
         InputError: It ends in another way.
@@ -86,6 +87,9 @@ def replace_classifier(
         )
     if classes == 1 and activation == "softmax":
         activation = "sigmoid"
-    config = last.get_config() | {"units": classes, "activation": activation}
+    # Zeros: what trained layers give is of any size, and of Glorot's kernel logits would be, too.
+    config = last.get_config() | {
+        "units": classes, "activation": activation, "kernel_initializer": "zeros",
+    }  # fmt: skip
     new = keras.layers.Dense.from_config(config)
     return keras.Model(model.inputs[0], new(last.input), name=model.name)

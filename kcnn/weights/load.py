@@ -14,7 +14,7 @@ from kcnn.storage.budget import same_types
 from kcnn.storage.files import open_regular
 from kcnn.storage.keras_file import check_weights
 from kcnn.weights.arrays import is_foreign, read_arrays, refuse_pickle
-from kcnn.weights.place import place
+from kcnn.weights.place import begin_at_zero, place
 from kcnn.weights.preprocessing import of_model
 from kcnn.weights.transfer import classifier, transfer
 
@@ -43,7 +43,7 @@ def load_weights(
         weights: The path.
         keep: Names of layers that stay as they are.
         family: Of the network, by name.
-        new_head: The layer `predictions` stays as it is where the file has other classes.
+        new_head: The layer `predictions` begins at zero where the file has other classes.
         flip: A file's first kernel reads blue, green, red.
         part: The network ends before that of a file of another library.
 
@@ -106,7 +106,8 @@ def _load_by_name(
             f"{_numbers(inside.mean)}, deviation {_numbers(inside.deviation)}; "
             f"kcnn.load_run(RUN).backbone() has it inside"
         )
-    if new_head and (classes := _other_classes(saved, model)):
+    classes = _other_classes(saved, model) if new_head else None
+    if classes:
         keep = [*keep, _HEAD]
         notes.append(f"{_HEAD} is new: {model.output_shape[-1]} classes, in the file {classes}")
     try:
@@ -123,6 +124,8 @@ def _load_by_name(
             f"before its classifier; kcnn.weights.transfer.transfer(source, target) takes over "
             f"what fits, and says what did not."
         )
+    if classes:
+        begin_at_zero(next(layer for layer in leaves(model) if layer.name == _HEAD))
     return notes
 
 

@@ -28,6 +28,18 @@ class _Found:
     missing: list[str] = field(default_factory=list)
     shapes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)  # layers that the file has nothing for
+
+
+def begin_at_zero(layer: keras.layers.Layer) -> None:
+    """Let a new classifier on trained features begin without an opinion: a kernel of zeros.
+
+    What trained bodies give is of any size (VGG-19's means have a deviation of 7), and of Glorot's
+    kernel, which is for inputs around 1, logits are so large that a training first has to unlearn
+    them. Big Transfer begins in this way, too (Kolesnikov et al. 2020).
+    """
+    kernel = next(one for one in layer.weights if one.name == "kernel")
+    kernel.assign(np.zeros(kernel.shape, kernel.dtype))
 
 
 def place(
@@ -47,8 +59,8 @@ def place(
         arrays: As `read_arrays` gives them.
         family: Of the network: "resnet", "vgg", "alexnet".
         keep: Names of layers that are none of the network's, such as preprocessing.
-        new_head: Where the file has another number of classes, the layer `predictions` stays as
-            it is; all dense layers at the end where the file has none of them.
+        new_head: Where the file has another number of classes, the layer `predictions` begins
+            at zero; where it has none of the dense layers at the end, all of them are new.
         flip: The file's first kernel reads blue, green, red.
         part: The network ends before the file's does: what is left over is not taken.
 
@@ -76,13 +88,15 @@ def place(
     for (layer, weight), value in found.values.items():
         variable = next(one for one in by_name[layer].weights if one.name == weight)
         variable.assign(value)
+    if _HEAD in found.new:
+        begin_at_zero(by_name[_HEAD])
     return found.notes
 
 
 def _by_name(
     by_name: Mapping[str, keras.layers.Layer], arrays: Arrays, scheme: Scheme, new_head: bool
 ) -> _Found:
-    found, first, new = _Found(), next(iter(by_name)), list[str]()
+    found, first = _Found(), next(iter(by_name))
     tops = [name for wanted in scheme.wanted if wanted.layer in TOP for name in wanted.names]
     without_top = new_head and not any(name in arrays for name in tops)
     for wanted in scheme.wanted:
@@ -91,7 +105,7 @@ def _by_name(
         shape = _shape(by_name[wanted.layer], wanted.weight)
         name = next((name for name in wanted.names if name in arrays), None)
         if name is None and without_top and wanted.layer in TOP:
-            new += [wanted.layer] * (wanted.layer not in new)
+            found.new += [wanted.layer] * (wanted.layer not in found.new)
             continue
         if name is None:
             found.missing.append(f"{wanted.layer}/{wanted.weight} {shape} (as {wanted.names[0]})")
@@ -104,6 +118,7 @@ def _by_name(
             found.values[wanted.layer, wanted.weight] = value
         elif new_head and _other_classes(wanted, value, shape):
             if wanted.weight == "kernel":
+                found.new.append(_HEAD)
                 found.notes.append(
                     f"predictions is new: {shape[-1]} classes, in the file {value.shape[-1]}"
                 )
@@ -111,8 +126,8 @@ def _by_name(
             found.shapes.append(
                 f"{wanted.layer}/{wanted.weight} {shape} here, {name} {arrays[name].shape} there"
             )
-    if new:
-        found.notes.append(f"{', '.join(new)} new: the file ends with the last feature map")
+    if without_top and found.new:
+        found.notes.append(f"{', '.join(found.new)} new: the file ends with the last feature map")
     return found
 
 

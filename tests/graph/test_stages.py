@@ -56,6 +56,8 @@ def test_another_classifier(classes, activation):
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     features = keras.Model(model.input, model.get_layer("avg_pool").output)(images)
     head = other.get_layer("predictions")
+    assert not np.any(head.kernel)
+    head.kernel.assign(np.random.default_rng(1).normal(size=head.kernel.shape))
     logits = features.numpy() @ head.kernel.numpy() + head.bias.numpy()
     said = other(images).numpy()
     if classes == 1:

@@ -170,11 +170,11 @@ def test_unfreezing(file, tmp_path):
 @pytest.mark.slow
 def test_frozen_batchnorm_computes_with_its_statistics(file, tmp_path):
     """With a rate of next to nothing, the loss of a training is that of an evaluation."""
-    path, _ = file
+    begun = train(tmp_path, weights=str(file[0]), preprocessing="torch", epochs=1)  # has a head
     losses = {}
     for freeze in (None, "backbone"):
         seen = Seen()
-        run = train(tmp_path, weights=str(path), preprocessing="torch", freeze=freeze, epochs=1,
+        run = train(tmp_path, weights=str(begun.directory), freeze=freeze, epochs=1,
                     batch_size=36, learning_rate=1e-12, callbacks=[seen])  # fmt: skip
         x, y = data()["train"]
         said = run.network.predict(x, verbose=0)

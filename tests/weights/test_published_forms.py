@@ -252,6 +252,7 @@ def test_another_number_of_classes(tmp_path, capsys):
     path, images = tmp_path / "resnet18.safetensors", normalised(photographs(96))
     model = kcnn.build(name, weights=path, **options | {"classes": 3})
     assert "predictions is new: 3 classes, in the file 7" in capsys.readouterr().err
+    np.testing.assert_allclose(model.predict(images, verbose=0), 1 / 3, rtol=1e-6)
     net.fc = torch.nn.Identity()
     body = keras.Model(model.input, model.get_layer("avg_pool").output)
     assert relative(body.predict(images, verbose=0), published.logits(net, images)) < 1e-4

@@ -113,6 +113,7 @@ def test_another_number_of_classes_keeps_the_body(file, source, capsys):
     """What is asked for by its number; the default of 1000 is not."""
     model = kcnn.build("resnet18", classes=7, weights=file, **SHAPE)
     assert "predictions is new: 7 classes, in the file 5" in capsys.readouterr().err
+    assert not np.any(model.get_layer("predictions").kernel)  # what is trained has no opinion yet
     ours, theirs = values(model), values(source)
     for name, value in theirs.items():
         if not name.startswith("predictions"):
