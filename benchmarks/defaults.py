@@ -3,10 +3,10 @@
 Searches of kcnn's own (`kcnn.tune`) try every combination of learning rate and weight decay on each
 of a family's data sets. No test image is there to be read: they get the training images alone, and
 have no winner. Beside each combination stands how many points of validation accuracy it lies below
-the best of its data set; the default is what lies the least below on average, and, where that is
-within chance, what was the default. Below 5,000 images the decay may be three times the family's:
-both are candidates. Three seeds: weights, order and split. Needs KCNN_DATA; hours on two cores for
-all. `results/defaults.json`.
+the best of its data set. The default is of those within chance of the best (two standard errors of
+the differences over all seeds and data) the nearest to what was. Below 5,000 images the decay may
+be three times the family's: both are candidates. Three seeds: weights, order and split. Needs
+KCNN_DATA; hours on two cores for all. `results/defaults.json`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _DECAYS = (0.01, 0.03, 0.1, 0.3)
 _FEW, _MORE = 5000, 3  # of kcnn/recipes/defaults.py
 _IMAGES = 10_000  # at most, of a data set
 _PLAIN = {"label_smoothing": 0.0, "swa": False, "dropout": 0.0, "batchnorm": False}
+_VALIDATION = {"imagenette_small": 0.25, "cat_vs_noncat": 0.25}  # share, of few images
 _GREY = ("digits", "mnist", "fashion_mnist")
 _PHOTOS = {
-    "data": ("imagenette_small",), "optimizer": "adamw", "validation": 0.25,
+    "data": ("imagenette_small",), "optimizer": "adamw",
     "rates": (1e-4, 3e-4, 1e-3, 3e-3), "decays": (0.01, 0.1),
 }  # fmt: skip
 _VGG = _PHOTOS | {
@@ -55,7 +56,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "rates": (1e-3, 3e-3, 1e-2), "decays": _DECAYS,
     },
     "lenet": {
-        "model": "lenet5", "data": _GREY, "optimizer": "adamw",
+        "model": "lenet5", "data": (*_GREY, "cat_vs_noncat"), "optimizer": "adamw",
         "fixed": _PLAIN | {"augment": "none"},
         "rates": (2e-3, 5e-3, 1e-2, 2e-2), "decays": _DECAYS,
     },
@@ -80,7 +81,7 @@ def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
     trials = len(row["rates"]) * len(row["decays"])
     options = kcnn.tuning.Options(
         model=row["model"], data=data, trials=trials, logs=logs, seed=seed, winner=False,
-        epochs=row.get("epochs"), validation=row.get("validation", 0.1), name=f"{data}-{seed}",
+        epochs=row.get("epochs"), validation=_VALIDATION.get(data, 0.1), name=f"{data}-{seed}",
     )  # fmt: skip
     space = row["fixed"] | {
         "optimizer": row["optimizer"],

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed packag
 import kcnn  # noqa: E402
 from benchmarks import health, pictures_cost, scaling, soak, step, style, swa, swa_cost  # noqa: E402
 from benchmarks.harness import contest, epochs, machine, pictures, rows  # noqa: E402
+from kcnn.recipes import families  # noqa: E402
 
 #: Sleeps MS milliseconds a step; its loss falls by FALL a step.
 SLEEPER = """
@@ -343,3 +344,23 @@ def test_the_contender_of_inference_gives_what_the_network_gives(batches):
     model = kcnn.build("resnet20", depths=(1, 1, 1))
     found = _probabilities(model, batches)(images)
     np.testing.assert_allclose(found, model(images, training=False), atol=1e-5)
+
+
+_FEW = ("digits", "cat_vs_noncat")  # below 5,000 images, where the decay is three times as large
+
+
+@pytest.mark.parametrize(("row", "family"), [("mlp", families.MLP), ("lenet", families.LENET),
+                                             ("vgg, BatchNorm", families.VGG)])  # fmt: skip
+def test_defaults_are_within_chance_of_the_best_on_validation(row, family):
+    """Of all candidates, by the paired differences of the searches that are written down."""
+    rows = [one for one in machine.saved("defaults") if one["family"] == row]
+    found = next(one["accuracies"] for one in rows if "accuracies" in one)
+
+    def runs(rate, decay, factor):
+        keys = {data: f"{rate:g} {decay * (factor if data in _FEW else 1):g}" for data in found}
+        return np.array([run[keys[data]] for data, seeds in found.items() for run in seeds])
+
+    tried = [(one["rate"], one["decay"], int(one["below 5,000"].split()[1])) for one in rows]
+    best = max((runs(*one) for one in tried), key=np.mean)
+    behind = best - runs(family.learning_rate, family.weight_decay, 3)
+    assert behind.mean() <= 2 * behind.std(ddof=1) / len(behind) ** 0.5
