@@ -21,7 +21,7 @@ PEAK = 0.01
 RECIPE = {
     "model": "mlp", "options": {"width": 8}, "epochs": 8, "batch_size": 16, "learning_rate": PEAK,
     "warmup": 0.0, "monitor": "macro_f1", "schedule": "plateau", "plateau_factor": 0.3,
-    "plateau_patience": 1, "early_stopping": 2, "checkpoint_every": "2",
+    "plateau_patience": 1, "early_stopping": 2, "checkpoint_every": "2", "weight_decay": 0.03,
 }  # fmt: skip
 
 
