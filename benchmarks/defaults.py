@@ -3,10 +3,11 @@
 Searches of kcnn's own (`kcnn.tune`) try every combination of learning rate and weight decay on each
 of a family's data sets. No test image is there to be read: they get the training images alone, and
 have no winner. Beside each combination stands how many points of validation accuracy it lies below
-the best of its data set. The default is of those within chance of the best (two standard errors of
-the differences over all seeds and data) the nearest to what was. Below 5,000 images the decay may
-be three times the family's: both are candidates. Three seeds: weights, order and split. Needs
-KCNN_DATA; hours on two cores for all. `results/defaults.json`.
+the best of its data set. The default is, of the rates with a candidate within chance of the best
+(two standard errors of the differences over all seeds and data), the nearest to what was, with the
+decay that is best at it. Below 5,000 images the decay may be three times the family's: both are
+candidates. Three seeds: weights, order and split. Needs KCNN_DATA; hours on two cores for all.
+`results/defaults.json`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A row is given to `kcnn.register`. Names in a search space are fields of `kcnn.Recipe` or options of
 the network; `swa` alone is neither: it switches weight averaging. Rates and decays of MLPs, LeNet
-and VGG (with BatchNorm) were chosen by `benchmarks.defaults`, on validation alone: of those within
-chance of the best, the nearest to what was the default.
+and VGG (with BatchNorm) were chosen by `benchmarks.defaults`, on validation alone: of the rates
+within chance of the best the nearest to what was the default, with the decay that is best at it.
 """
 
 from __future__ import annotations

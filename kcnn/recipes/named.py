@@ -14,7 +14,8 @@ from kcnn.storage.files import read_json
 
 #: `fast` was chosen on validation images of Fashion-MNIST alone (`benchmarks.time_to_accuracy`);
 #: the rate of `transfer` by cross-validation on 800 training photographs, with VGG-19: from 3e-4 to
-#: 3e-3 all are within chance, also where the features are made a seventh as large.
+#: 3e-3 it makes 0.3 points with 64 pictures a class, 2.5 with eight; 0.4 and 1.1 from 1e-3 to 1e-2
+#: where the features are a seventh as large.
 _NAMED: Mapping[str, Mapping[str, Any]] = {
     "transfer": {
         "model": "resnet50",

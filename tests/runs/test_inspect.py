@@ -10,6 +10,7 @@ import kcnn
 from kcnn.cli.main import main
 from kcnn.draw.page import Grid, Part, Picture, page
 from kcnn.draw.pictures import figure, png
+from kcnn.runs.looking_inside import steps_for
 
 NASTY = "<script>alert(1)</script>"
 
@@ -54,6 +55,13 @@ def test_text_of_strangers_is_text():
     assert found.text.count(NASTY) >= 5
     assert [a["alt"] for tag, a in found.tags if tag == "img"] == [quoted]
     assert {tag for tag, _ in found.tags}.isdisjoint({"i"})
+
+
+def test_large_networks_get_fewer_steps():
+    """By arithmetic: 25 pictures, and a forward pass of each step."""
+    assert steps_for(25, kcnn.card("resnet20").macs) == 64
+    assert steps_for(25, 8_000_000_000) == 40  # 8e12 / (25 x 8e9)
+    assert steps_for(25, kcnn.card("vgg19").macs) == 16
 
 
 @pytest.fixture(scope="module")

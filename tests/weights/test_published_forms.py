@@ -9,6 +9,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import kcnn
 from kcnn.weights.preprocessing import NAMED
@@ -258,6 +259,19 @@ def test_another_number_of_classes(tmp_path, capsys):
     assert relative(body.predict(images, verbose=0), published.logits(net, images)) < 1e-4
     with pytest.raises(kcnn.InputError, match=r"predictions/kernel \(24, 1000\) here, .*\(7, 24\)"):
         kcnn.build(name, weights=path, **{k: v for k, v in options.items() if k != "classes"})
+
+
+def test_a_file_without_a_classifier(tmp_path, capsys):
+    """All dense layers are new; the last of them begins at zero, as only that one says a class."""
+    _, name, options = saved("vgg16", tmp_path)
+    arrays = load_file(tmp_path / "vgg16.safetensors")
+    bare = {k: v for k, v in arrays.items() if k.startswith("features")}
+    save_file(bare, tmp_path / "bare.safetensors")
+    model = kcnn.build(name, weights=tmp_path / "bare.safetensors", **options | {"classes": 3})
+    said = " ".join(capsys.readouterr().err.split())
+    assert "fc1, fc2, predictions new: the file ends with the last feature map" in said
+    assert not np.any(model.get_layer("predictions").kernel)
+    assert np.any(model.get_layer("fc1").kernel)
 
 
 def test_grey_images(tmp_path, capsys):
