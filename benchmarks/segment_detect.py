@@ -153,10 +153,10 @@ def main() -> None:
         parser.error(f"trainings are {', '.join(known)}; received {', '.join(unknown)}")
     if not os.environ.get("KCNN_DATA"):
         parser.error("KCNN_DATA names the folder with camvid, pets, bccd and imagenette_small")
-    rows = {line["training"]: line for line in saved("segment_detect")}
     for name in chosen:
         runs = [training(name, seed) for seed in range(given.seeds)]
-        rows[name] = row(name, runs)
+        # Read anew: another row may have been measured beside this one.
+        rows = {line["training"]: line for line in saved("segment_detect")} | {name: row(name, runs)}
         ordered = [rows[one] for one in known if one in rows]
         report("segment_detect", "Segmentation and detection, on validation", _COLUMNS, ordered)
 
