@@ -1,12 +1,13 @@
 """Defaults of the families, chosen on validation alone: python -m benchmarks.defaults [FAMILY...]
 
 Searches of kcnn's own (`kcnn.tune`) try every combination of learning rate and weight decay on each
-of a family's data sets. No test image is there to be read: they get the training images alone, and
-have no winner. Beside each combination stands how many points of validation accuracy it lies below
-the best of its data set. The default is, of the rates with a candidate within chance of the best
-(two standard errors of the differences over all seeds and data), the nearest to what was, with the
-decay that is best at it. Below 5,000 images the decay may be three times the family's: both are
-candidates. Three seeds: weights, order and split. Needs KCNN_DATA; hours on two cores for all.
+of a family's data sets. No test image is read: they get the training images alone, and have no
+winner. Beside each combination stands how many points of validation accuracy (mean IoU, AP) it lies
+below the best of its data set. The default is, of the rates with a candidate within chance of the
+best (two standard errors of the differences over all seeds and data), the nearest to what was, with
+the decay that is best at it. Below 5,000 images the decay may be three times the family's: both are
+candidates where a family has larger data, too; where it has not, decays are those in use. Three
+seeds: weights, order and split. Needs KCNN_DATA; hours on two cores for all.
 `results/defaults.json`.
 """
 
@@ -29,7 +30,8 @@ _DECAYS = (0.01, 0.03, 0.1, 0.3)
 _FEW, _MORE = 5000, 3  # of kcnn/recipes/defaults.py
 _IMAGES = 10_000  # at most, of a data set
 _PLAIN = {"label_smoothing": 0.0, "swa": False, "dropout": 0.0, "batchnorm": False}
-_VALIDATION = {"imagenette_small": 0.25, "cat_vs_noncat": 0.25}  # share, of few images
+#: Share, of few images.
+_VALIDATION = {"imagenette_small": 0.25, "cat_vs_noncat": 0.25, "pets": 0.25, "bccd": 0.25}
 _GREY = ("digits", "mnist", "fashion_mnist")
 _PHOTOS = {
     "data": ("imagenette_small",), "optimizer": "adamw",
@@ -48,6 +50,7 @@ _ALEXNET = _PHOTOS | {
         "widths": (24, 64, 96, 96, 64),
     },
 }  # fmt: skip
+_MAPS = {"augment": "crop-flip", "swa": False, "dropout": 0.0}  #: of pictures with masks or boxes
 #: By family (VGG and AlexNet as published and with BatchNorm): the network, the rows of its space
 #: that stay at one value, its data, what is searched.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -67,33 +70,56 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "alexnet, BatchNorm": _ALEXNET | {"fixed": _ALEXNET["fixed"] | {"batchnorm": True}},
     "resnet": {
         "model": "resnet20", "data": ("cifar10_subset",), "optimizer": "nesterov", "epochs": 12,
-        "fixed": _PLAIN | {"augment": "crop-flip", "batchnorm": True, "momentum": 0.9},
+        "fixed": _PLAIN | {
+            "augment": "crop-flip", "batchnorm": True, "momentum": 0.9,
+            "widths": (16, 32, 64), "depths": (1, 1, 1),
+        },
         "rates": (0.03, 0.1, 0.3), "decays": (1e-3, 5e-3, 2e-2),
+    },
+    "unet": {
+        "model": "unet", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
+        "figure": "mean_iou",
+        "fixed": _MAPS | {
+            "longest_side": 128, "image_size": (128, 128), "width": 16, "batchnorm": True,
+            "batch_size": 8,
+        },
+        "rates": (3e-4, 1e-3, 3e-3, 1e-2), "decays": (0.01, 0.1),
+    },
+    "fcos": {
+        "model": "fcos", "data": ("bccd",), "optimizer": "adamw", "epochs": 8, "figure": "ap",
+        "fixed": _MAPS | {
+            "scale": 1.25, "width": 16, "channels": 32, "depth": 2, "strides": (4, 8, 16),
+            "batch_size": 4,
+        },
+        "rates": (3e-4, 1e-3, 3e-3, 1e-2), "decays": (0.03,),
     },
 }  # fmt: skip
 
 
 def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
-    """Validation accuracy in percent by "rate decay", from one search."""
+    """Validation accuracy (mean IoU, AP) in percent by "rate decay", from one search."""
     import kcnn
 
-    row = FAMILIES[family]
-    images, labels = training_part(data, row.get("size"))
+    row, given = FAMILIES[family], None
+    space = row["fixed"] | {
+        "optimizer": row["optimizer"],
+        "learning_rate": kcnn.tuning.Choice(row["rates"]),
+        "weight_decay": kcnn.tuning.Choice(row["decays"]),
+    }
+    if "figure" not in row:
+        images, labels = training_part(data, row.get("size"))
+        space["batch_size"] = 32 if len(images) < _FEW else 128
+        given = {"train": (images, labels)}
     trials = len(row["rates"]) * len(row["decays"])
     options = kcnn.tuning.Options(
         model=row["model"], data=data, trials=trials, logs=logs, seed=seed, winner=False,
         epochs=row.get("epochs"), validation=_VALIDATION.get(data, 0.1), name=f"{data}-{seed}",
+        ignore=row.get("ignore"),
     )  # fmt: skip
-    space = row["fixed"] | {
-        "optimizer": row["optimizer"],
-        "batch_size": 32 if len(images) < _FEW else 128,
-        "learning_rate": kcnn.tuning.Choice(row["rates"]),
-        "weight_decay": kcnn.tuning.Choice(row["decays"]),
-    }
-    found = kcnn.tune(options, space=space, data={"train": (images, labels)})
+    found = kcnn.tune(options, space=space, data=given)
     return {
         f"{trial.values['learning_rate']:g} {trial.values['weight_decay']:g}":
-            100.0 * trial.figures["accuracy"]
+            100.0 * trial.figures[row.get("figure", "accuracy")]
         for trial in found.trials
         if trial.status == "completed"
     }  # fmt: skip
@@ -155,7 +181,10 @@ def main() -> None:
             found = {
                 d: [scores(family, d, seed, logs) for seed in range(given.seeds)] for d in data
             }
-        images = {d: len(training_part(d, FAMILIES[family].get("size"))[0]) for d in data}
+        if "figure" in FAMILIES[family]:
+            images = dict.fromkeys(data, 0)  # fewer than 5,000 pictures with masks or boxes
+        else:
+            images = {d: len(training_part(d, FAMILIES[family].get("size"))[0]) for d in data}
         ranked = candidates(family, found, images)
         for row in ranked:
             row["points below"] = round(row["points below"], 2)

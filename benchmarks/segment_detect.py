@@ -30,7 +30,7 @@ _PETS = _UNET | {
     "options": {"width": 16}, "learning_rate": 0.003,
 }  # fmt: skip
 #: On ResNet-20, which has weights of CIFAR-10; few epochs, where a beginning counts.
-_RESNET20 = {"model": "unet", "backbone": "resnet20", "options": {"width": 16}, "epochs": 8}
+_RESNET20 = {"model": "unet", "backbone": "resnet20", "epochs": 8}
 _CAMVID20 = _RESNET20 | {
     "data": "camvid", "ignore": [11], "batch_size": 4, "learning_rate": 0.002, "scale": 1.25,
     "image_size": [160, 224],
@@ -156,7 +156,8 @@ def main() -> None:
     for name in chosen:
         runs = [training(name, seed) for seed in range(given.seeds)]
         # Read anew: another row may have been measured beside this one.
-        rows = {line["training"]: line for line in saved("segment_detect")} | {name: row(name, runs)}
+        rows = {line["training"]: line for line in saved("segment_detect")}
+        rows[name] = row(name, runs)
         ordered = [rows[one] for one in known if one in rows]
         report("segment_detect", "Segmentation and detection, on validation", _COLUMNS, ordered)
 

@@ -17,12 +17,12 @@ from kcnn.runs.looking import Seen
 from kcnn.startup import keras
 from kcnn.tasks.classification import ClassEvaluation
 
-#: Images among which exciting ones are; classes, layers and units that are shown; steps of the
-#: pictures that units prefer.
-_EXCITING, _CLASSES, _LAYERS, _UNITS, _STEPS = 192, 10, 3, 5, 64
+#: Images among which exciting ones are; layers and units of each that are shown, of classes twice
+#: as many; steps of the pictures that units prefer.
+_EXCITING, _LAYERS, _UNITS, _STEPS = 192, 3, 5, 64
 #: Multiply-accumulates that forward passes of these steps may take, and the fewest steps from which
 #: something can be seen: 25 pictures of 64 steps took ten minutes of VGG-19 at 224 pixels.
-_WORK, _FEWEST = 8e12, 16
+_WORK, _FEWEST = 4e12, 16
 
 
 def filters(run: Run) -> Part:
@@ -70,16 +70,17 @@ def exciting(seen: Seen) -> Part:
 
 def preferred(seen: Seen) -> Part:
     """What units would like to see: made, not found."""
+    names, shape = seen.run.class_names, seen.images.shape[1:]
+    outputs = seen.network.output_shape[-1]
+    shown = [(maps.layer, np.flatnonzero(~maps.dead)) for maps in _spread(seen.maps)]
+    shown = [(layer, alive) for layer, alive in shown if len(alive)]
+    classes = outputs if seen.is_classifier else 0
+    most, steps = affordable(len(shown), classes, cost(sized(seen.network, shape)).macs)
     layers: list[tuple[str | None, list[int]]] = [
-        (maps.layer, [int(k) for k in np.flatnonzero(~maps.dead)[:_UNITS]])
-        for maps in _spread(seen.maps)
+        (layer, [int(k) for k in alive[:most]]) for layer, alive in shown
     ]
-    layers = [(layer, units) for layer, units in layers if units]
-    outputs, names = seen.network.output_shape[-1], seen.run.class_names
-    if seen.is_classifier:
-        layers.append((None, list(range(min(outputs, _CLASSES)))))
-    shape = seen.images.shape[1:]
-    steps = steps_for(sum(len(units) for _, units in layers), cost(sized(seen.network, shape)).macs)
+    if classes:
+        layers.append((None, list(range(min(classes, 2 * most)))))
     found = interpret.preferred_each(
         seen.network, layers, images=seen.images, shape=shape, steps=steps
     )
@@ -92,14 +93,20 @@ def preferred(seen: Seen) -> Part:
         made.append(("classes" if layer is None else layer, one.images, told))
     drawn = inside.preferred(made, columns=_UNITS, limits=found[0].limits)
     text = f"Pictures made from noise in {steps} steps, to excite a unit or a class."
-    if steps < _STEPS:
-        text += " The network is large: kcnn.interpret.preferred takes more steps."
+    if (most, steps) != (_UNITS, _STEPS):
+        text += " The network is large: kcnn.interpret.preferred makes more, in more steps."
     return Part("Preferred pictures", text, [Picture(drawn, "Early, middle and late layers.")])
 
 
-def steps_for(pictures: int, macs: int) -> int:
-    """Steps in which that many preferred pictures are made, by what a forward pass of one takes."""
-    return int(np.clip(_WORK // max(pictures * macs, 1), _FEWEST, _STEPS))
+def affordable(layers: int, classes: int, macs: int) -> tuple[int, int]:
+    """Units of each layer (of classes twice as many) and steps, by the cost of one forward pass."""
+    units = steps = 0
+    for units in range(_UNITS, 0, -1):
+        pictures = layers * units + min(classes, 2 * units)
+        steps = int(np.clip(_WORK // max(pictures * macs, 1), 0, _STEPS))
+        if steps >= _FEWEST:
+            break
+    return units, max(steps, _FEWEST)
 
 
 def evidence(seen: Seen, images: Mapping[str, np.ndarray]) -> Part:

@@ -10,7 +10,7 @@ import kcnn
 from kcnn.cli.main import main
 from kcnn.draw.page import Grid, Part, Picture, page
 from kcnn.draw.pictures import figure, png
-from kcnn.runs.looking_inside import steps_for
+from kcnn.runs.looking_inside import affordable
 
 NASTY = "<script>alert(1)</script>"
 
@@ -57,11 +57,14 @@ def test_text_of_strangers_is_text():
     assert {tag for tag, _ in found.tags}.isdisjoint({"i"})
 
 
-def test_large_networks_get_fewer_steps():
-    """By arithmetic: 25 pictures, and a forward pass of each step."""
-    assert steps_for(25, kcnn.card("resnet20").macs) == 64
-    assert steps_for(25, 8_000_000_000) == 40  # 8e12 / (25 x 8e9)
-    assert steps_for(25, kcnn.card("vgg19").macs) == 16
+def test_large_networks_get_fewer_pictures_and_steps():
+    """By arithmetic: three layers of so many units, twice as many classes, a pass of each step."""
+    assert affordable(3, 10, kcnn.card("resnet20").macs) == (5, 64)
+    assert affordable(3, 10, 8_000_000_000) == (5, 20)  # 4e12 / (25 × 8e9)
+    assert affordable(3, 10, kcnn.card("vgg19").macs) == (2, 20)  # 10 pictures × 19.6e9
+    assert affordable(3, 2, 16_000_000_000) == (4, 17)  # 14 pictures; of 17 it would be 14 steps
+    assert affordable(3, 10, 10**12) == (1, 16)
+    assert affordable(0, 0, 0) == (5, 64)
 
 
 @pytest.fixture(scope="module")
