@@ -118,6 +118,21 @@ def test_boxes_lie_in_the_file(run, folder):
 
 
 @pytest.mark.slow
+def test_arrays_give_the_boxes_that_files_give(run, folder):
+    """Those of files are proven by pycocotools above; here pictures are read by Pillow alone."""
+    paths = sorted((folder / "test").iterdir())
+    arrays = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    for found in (kcnn.predict(run, arrays), kcnn.predict(run.directory, arrays, batch_size=1)):
+        for one, file in zip(found, predict(run, paths), strict=True):
+            assert one.path is None
+            assert one.size == file.size
+            np.testing.assert_allclose(one.boxes, file.boxes, atol=1e-3)
+            np.testing.assert_allclose(one.confidences, file.confidences, atol=1e-5)
+            np.testing.assert_array_equal(one.classes, file.classes)
+    assert any(len(one.boxes) for one in found)
+
+
+@pytest.mark.slow
 def test_evaluated_again_and_on_a_folder_that_is_handed_over(run, folder, capsys):
     again = evaluate_run(load_run(run.directory))
     for name, value in again.figures.items():
