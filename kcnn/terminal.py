@@ -160,6 +160,12 @@ def si(number: float) -> str:
     return f"{number:.3g} T"
 
 
+def counted(count: int, what: str) -> str:
+    """`1 box`, `2,804 boxes`."""
+    plural = "es" if what.endswith("x") else "s"
+    return f"{count:,} {what}{'' if count == 1 else plural}"
+
+
 def memory_text(size: int) -> str:
     """Bytes to three digits, in B, kB, MB, GB or TB (powers of 1000)."""
     text = si(size)

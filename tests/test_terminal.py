@@ -88,3 +88,11 @@ def test_work_goes_on_when_the_disk_behind_the_output_is_full(tmp_path):
     assert end.read_text() == "the end"
     assert b"No space left on device" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "text"),
+    [(0, "box", "0 boxes"), (1, "box", "1 box"), (2804, "trial", "2,804 trials")],
+)
+def test_counts_are_written_as_people_say_them(count, what, text):
+    assert terminal.counted(count, what) == text

@@ -111,11 +111,11 @@ class Predict(Command):
         from kcnn.runs.predicting import write_table
         from kcnn.runs.reading import batched
         from kcnn.tasks.show import print_predictions
-        from kcnn.terminal import styled
+        from kcnn.terminal import counted, styled
 
         if self.csv is not None:
             count = write_table(self.csv, run, found, self.top or 1)
-            terminal.print(styled(f"→ {self.csv}, {count:,} pictures"), soft_wrap=True)
+            terminal.print(styled(f"→ {self.csv}, {counted(count, 'picture')}"), soft_wrap=True)
             return
         top = self.top if self.top is not None else 3 if run.result else 5
         writer = run.task.writer(self.output or run.directory / "predictions", run.class_names)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kcnn.tasks.task import Evaluation, Task
-from kcnn.terminal import printable, styled
+from kcnn.terminal import counted, printable, styled
 
 
 def print_evaluation(
@@ -27,7 +27,7 @@ def print_evaluation(
         parts += [f"test {figure.label} ", (value, "bold green"), ", "]
     # A file that gives boxes keeps what a loss is made of.
     loss = "" if np.isnan(evaluation.loss) else f"loss {evaluation.loss:.4f}, "
-    console.print(styled(*parts, f"{loss}{evaluation.images:,} images"))
+    console.print(styled(*parts, f"{loss}{counted(evaluation.images, 'image')}"))
     for table in task.tables(evaluation.details(class_names)):
         console.print(table)
 

@@ -24,7 +24,7 @@ from kcnn.tasks.plan import Plan
 from kcnn.tasks.problem import Problem
 from kcnn.tasks.streams import SHUFFLED
 from kcnn.tasks.task import Task, ranking
-from kcnn.terminal import command, shape_text, si, styled
+from kcnn.terminal import command, counted, shape_text, si, styled
 from kcnn.training.loop.compiled import shown
 from kcnn.training.setup import Setup
 
@@ -204,7 +204,7 @@ def _images(problem: Problem, plan: Plan, scale: float) -> str:
 def _recipe_line(recipe: ResolvedRecipe) -> str:
     together = f", {recipe.accumulate} to a step" if recipe.accumulate > 1 else ""
     parts = [
-        f"{recipe.epochs} epochs of batches of {recipe.batch_size}{together}",
+        f"{counted(recipe.epochs, 'epoch')} of batches of {recipe.batch_size}{together}",
         f"{recipe.optimizer} at {recipe.learning_rate:g}, {recipe.schedule}",
     ]
     for name in ("weight_decay", "label_smoothing", "mixup", "cutmix"):
@@ -239,12 +239,14 @@ def _chosen(setup: Setup) -> str:
     parts = []
     if recipe.monitor is not None and recipe.select == "best" and recipe.swa_start is None:
         parts.append(f"the weights of the best {setup.monitor.label} are kept")
-    waited = "{} epochs without a better {}"
+    waited = "{} without a better {}"
     if recipe.schedule == "plateau":
-        epochs = waited.format(recipe.plateau_patience, figure)
+        epochs = waited.format(counted(recipe.plateau_patience, "epoch"), figure)
         parts.append(f"the rate times {recipe.plateau_factor:g} after {epochs}")
     if recipe.early_stopping is not None:
-        parts.append(f"stops after {waited.format(recipe.early_stopping, figure)}")
+        parts.append(
+            f"stops after {waited.format(counted(recipe.early_stopping, 'epoch'), figure)}"
+        )
     return "; ".join(parts)
 
 

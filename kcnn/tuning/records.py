@@ -17,6 +17,7 @@ from kcnn.figures import Figure
 from kcnn.recipes.recipe import Recipe
 from kcnn.runs.directory import Run
 from kcnn.storage import files, schema
+from kcnn.terminal import counted
 
 Ranking = tuple[Figure, ...]  #: what ranks trials: the objective, then what decides a tie
 Status = Literal["running", "completed", "failed"]
@@ -63,7 +64,8 @@ class Found:
     def __repr__(self) -> str:
         best = self.trials[0]
         figures = ", ".join(f"{name} {value:.4g}" for name, value in best.figures.items())
-        found = f"{len(self.trials)} trials, the best {best.number} (validation {figures})"
+        trials = counted(len(self.trials), "trial")
+        found = f"{trials}, the best {best.number} (validation {figures})"
         return f"<Found {str(self.directory)!r}: {found}>"
 
 

@@ -98,7 +98,7 @@ def test_it_is_shown_and_on_record(whole):
     console = Console(file=io.StringIO(), width=400)
     report.header(console, setup, run.model, run.directory, 0)
     shown = console.file.getvalue()
-    assert "the weights of the best macro F1 are kept; the rate times 0.3 after 1 epochs" in shown
+    assert "the weights of the best macro F1 are kept; the rate times 0.3 after 1 epoch" in shown
     assert "stops after 2 epochs without a better macro F1" in shown
     recorded = json.loads((run.directory / "recipe.json").read_text())["recipe"]
     assert recorded["monitor"] == "macro_f1"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kcnn.errors import InputError
+from kcnn.terminal import counted
 
 _ROUNDING = 0.1  #: pixels by which boxes leave their picture without a word
 _FAR, _FEW = 2.0, 20  #: pixels, boxes: where most of more boxes leave further, they are misread
@@ -22,12 +23,6 @@ class Notes:
         """`3 boxes without area dropped`, where there are any."""
         if count and (phrase := f"{counted(count, what)} {remark}") not in self.phrases:
             self.phrases += (phrase,)
-
-
-def counted(count: int, what: str) -> str:
-    """`1 box`, `2,804 boxes`."""
-    plural = "es" if what.endswith("x") else "s"
-    return f"{count:,} {what}{'' if count == 1 else plural}"
 
 
 def inside_pictures(

@@ -21,6 +21,7 @@ from kcnn.data.sets.forms import is_pair, parts_of
 from kcnn.data.sets.images import ImageFiles
 from kcnn.data.sets.splits import Data, Split
 from kcnn.errors import InputError
+from kcnn.terminal import counted
 
 
 def handed_over(given: Any, class_names: Sequence[str], columns: str | None = None) -> Data:
@@ -127,6 +128,6 @@ def _data(
         test=split,
         class_names=tuple(class_names),
         image_shape=split.array.shape[1:] if arrays else (None, None, 3),
-        provenance=f"{name}: {part}, {len(labels):,} images",
+        provenance=f"{name}: {part}, {counted(len(labels), 'image')}",
         fingerprint=fingerprint([split.array, labels]) if arrays else "none: handed over",
     )

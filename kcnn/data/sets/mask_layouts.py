@@ -12,6 +12,7 @@ from pathlib import Path
 from kcnn.data.sets.folders import SPLIT_PARTS, images_below, split_named
 from kcnn.errors import InputError
 from kcnn.storage.files import open_regular
+from kcnn.terminal import counted
 
 #: Names of folders, in small letters.
 _IMAGES = ("images", "image", "imgs", "img")
@@ -161,7 +162,9 @@ def _listed(root: Path, images: str, masks: str, lists: str, names: Sequence[str
                 f"mask below {masks}/: {', '.join(without[:10])}."
             )
         if without:  # VOC's test set is published without masks
-            found.remarks.append(f"{len(without)} pictures of {path.name} without masks left out")
+            found.remarks.append(
+                f"{counted(len(without), 'picture')} of {path.name} without masks left out"
+            )
             stems = [s for s in stems if s not in set(without)]
         if stems:
             found.parts[part] = [(by_stem[s], of_masks[s]) for s in dict.fromkeys(stems)]
@@ -170,7 +173,7 @@ def _listed(root: Path, images: str, masks: str, lists: str, names: Sequence[str
         found.parts["train"] = [(by_stem[s], of_masks[s]) for s in both]
     listed = {image for pairs in found.parts.values() for image, _ in pairs}
     if left := sum(by_stem[s] not in listed for s in both):
-        found.remarks.append(f"{left} pictures in no list left out")
+        found.remarks.append(f"{counted(left, 'picture')} in no list left out")
     return found
 
 

@@ -21,7 +21,7 @@ from kcnn.recipes.trust import words
 from kcnn.runs.directory import Run
 from kcnn.startup import keras
 from kcnn.tasks.task import monitored
-from kcnn.terminal import command, printable, styled
+from kcnn.terminal import command, counted, printable, styled
 from kcnn.tuning.options import Options
 from kcnn.tuning.records import Ranking, Trial
 from kcnn.tuning.space import Space
@@ -225,13 +225,14 @@ class View:
             trials_table(trials, self.space, self.ranking, rows, self.console.width)
         ]
         parts += [Text(self._epoch, style="cyan")] if self._epoch else []
+        tried = counted(done, "trial")
         if self.options.method == "random" and done == self.space.combinations:
-            parts.append(Text(f"{done} trials: all combinations of the space were tried."))
+            parts.append(Text(f"{tried}: all combinations of the space were tried."))
         elif self.options.method == "random" and done:
             gain = chance(done + 10) - chance(done)
             parts.append(
                 Text(
-                    f"{done} trials: the best is among the best 5 % of the space with probability "
+                    f"{tried}: the best is among the best 5 % of the space with probability "
                     f"{chance(done):.0%} (1 - 0.95^{done}); ten more would add {gain:.0%}."
                 )
             )

@@ -84,7 +84,7 @@ class TestLayouts:
         assert len(data.class_names) == 21
         assert data.class_names[15] == "person"
         assert data.train.labels.counts[[0, 15, -1]].tolist() == [18, 18, 12]
-        assert "1 pictures in no list left out" in data.provenance
+        assert "1 picture in no list left out" in data.provenance
 
     def test_pets(self, tmp_path):
         for name in ("cat_1", "dog_1", "dog_2"):
