@@ -17,7 +17,7 @@ from kcnn.errors import InputError
 from kcnn.graph.flat import Call, Flat, check, flat
 from kcnn.interpret.gradient import gradient
 from kcnn.interpret.maps import map_call
-from kcnn.interpret.pixels import BATCH, as_images, resized
+from kcnn.interpret.pixels import as_images, at_once, resized
 from kcnn.interpret.scores import refuse_not_finite, scores
 from kcnn.startup import keras
 
@@ -62,8 +62,9 @@ def grad_cam(
         return asked.of(outputs, classes), maps
 
     run, found = gradient(score), []
-    for begin in range(0, len(images), BATCH):
-        part = slice(begin, begin + BATCH)
+    size = at_once(images)
+    for begin in range(0, len(images), size):
+        part = slice(begin, begin + size)
         values, maps, slope = run(images[part], asked.classes[part])
         refuse_not_finite(values)
         weights = slope.mean(axis=(1, 2))  # (N, K)

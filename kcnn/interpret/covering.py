@@ -12,7 +12,7 @@ import numpy as np
 
 from kcnn.errors import InputError
 from kcnn.graph.outputs import Meaning
-from kcnn.interpret.pixels import BATCH, as_images
+from kcnn.interpret.pixels import as_images, at_once
 from kcnn.interpret.scores import Scores, refuse_not_finite, scores
 from kcnn.startup import keras
 
@@ -77,10 +77,10 @@ def _falls(
     cover: np.ndarray,
 ) -> np.ndarray:
     """Of one image, (H, W)."""
-    whole = _scores(asked, image[np.newaxis], label)[0]
+    size, whole = at_once(image[np.newaxis]), _scores(asked, image[np.newaxis], label)[0]
     total, times = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
-    for begin in range(0, len(places), BATCH):
-        part = places[begin : begin + BATCH]
+    for begin in range(0, len(places), size):
+        part = places[begin : begin + size]
         covered = np.repeat(image[np.newaxis], len(part), axis=0)
         for copy, (top, left) in zip(covered, part, strict=True):
             copy[top : top + window, left : left + window] = cover

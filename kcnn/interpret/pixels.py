@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from kcnn.errors import InputError
 from kcnn.startup import keras
 
-#: Images that are computed at once.
-BATCH = 64
+#: Images, and pixels of them, that are computed at once at most: 20 of 224×224, whose maps in each
+#: of VGG's first layers are a quarter of a GiB.
+_IMAGES, _PIXELS = 64, 2**20
 
 
 def as_images(images: Any) -> np.ndarray:
@@ -30,13 +32,17 @@ def as_images(images: Any) -> np.ndarray:
     return array
 
 
-def batches(images: Any, size: int = BATCH) -> Iterator[np.ndarray]:
-    """Batches (B, H, W, C) float32, B up to `size`, of an array or of an iterable of batches.
+def at_once(images: Any) -> int:
+    """How many of such images (N, H, W, C) are computed at once: fewer of large ones."""
+    return min(max(_PIXELS // max(math.prod(images.shape[1:3]), 1), 1), _IMAGES)
+
+
+def batches(images: Any) -> Iterator[np.ndarray]:
+    """Batches (B, H, W, C) float32, B up to `at_once`, of an array or of an iterable of batches.
 
     Args:
         images: (N, H, W, C); or an iterable, such as a `tf.data.Dataset`, whose elements are
             batches of images, or tuples and lists that begin with one.
-        size: Larger batches are divided.
 
     Raises:
         InputError: Neither, or nothing in it.
@@ -52,6 +58,7 @@ def batches(images: Any, size: int = BATCH) -> Iterator[np.ndarray]:
         )
     empty = True
     for part in parts:
+        size = at_once(part)
         for begin in range(0, len(part), size):
             empty = False
             yield as_images(part[begin : begin + size])

@@ -15,7 +15,7 @@ import numpy as np
 from kcnn.errors import InputError
 from kcnn.graph.flat import Flat, flat
 from kcnn.graph.outputs import Meaning, meaning
-from kcnn.interpret.pixels import BATCH, shape_of
+from kcnn.interpret.pixels import at_once, shape_of
 from kcnn.startup import keras
 
 _TINY = 1e-12
@@ -75,11 +75,12 @@ def scores(
     if end is not None and classes is not None and len(shape) == 2 and shape[1] is not None:
         # The graph says it all: no image has to go through.
         return Scores(found, network, False, _asked(classes, len(images), shape[1]))
+    size = at_once(images)
     outputs = np.concatenate([
         np.asarray(keras.ops.convert_to_numpy(
-            keras.ops.cast(network(images[i : i + BATCH], training=False), "float32")
+            keras.ops.cast(network(images[i : i + size], training=False), "float32")
         ))
-        for i in range(0, len(images), BATCH)
+        for i in range(0, len(images), size)
     ])  # fmt: skip
     logits = end is not None
     if not logits or outputs.ndim != 2 or not np.isfinite(outputs).all():

@@ -14,7 +14,7 @@ import numpy as np
 from kcnn.errors import InputError
 from kcnn.graph.outputs import Meaning
 from kcnn.interpret.gradient import gradient
-from kcnn.interpret.pixels import BATCH, as_images
+from kcnn.interpret.pixels import as_images, at_once
 from kcnn.interpret.scores import refuse_not_finite, scores
 from kcnn.startup import keras
 
@@ -61,11 +61,12 @@ def saliency(
         return asked.of(asked.network(batch, training=False), classes)
 
     run, found = gradient(score), []
-    for begin in range(0, len(images), BATCH):
-        part = slice(begin, begin + BATCH)
+    size = at_once(images)
+    for begin in range(0, len(images), size):
+        part = slice(begin, begin + size)
         batch, total = images[part], np.zeros_like(images[part])
         width = noise * np.ptp(batch, axis=(1, 2, 3), keepdims=True)
-        together = max(BATCH // len(batch), 1)  # copies that fill a batch
+        together = max(size // len(batch), 1)  # copies that fill a batch
         for first in range(0, samples, together):
             shape = (min(together, samples - first), *batch.shape)
             noisy = batch + width * random.standard_normal(shape, "float32")

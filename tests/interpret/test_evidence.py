@@ -6,7 +6,14 @@ import pytest
 from scipy.stats import spearmanr
 
 import kcnn
-from kcnn.interpret import evidence_layer, grad_cam, occlusion, saliency
+from kcnn.interpret import (
+    evidence_layer,
+    exciting,
+    feature_maps,
+    grad_cam,
+    occlusion,
+    saliency,
+)
 
 L = keras.layers
 SIDE, PATTERN = 24, 9
@@ -201,6 +208,41 @@ def test_a_class_that_is_asked_for_costs_no_pass_of_its_own():
     grad_cam(model, images, 0)
     saliency(model, images, [0, 1, 1], samples=5)
     assert passes == [3, 15]
+
+
+def test_of_large_images_few_are_computed_at_once_and_say_the_same():
+    """Sixty-four of VGG-19 at 224 pixels took 8 GiB; of 600×600 two are at once."""
+    passes = []
+
+    @keras.saving.register_keras_serializable("tests")
+    class Recorded(L.Layer):
+        def call(self, x):
+            passes.append(x.shape[0])
+            return x
+
+    image = keras.Input((600, 600, 1))
+    x = L.Conv2D(2, 40, strides=40, name="maps")(Recorded()(image))
+    model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
+    images = np.random.default_rng(0).normal(size=(5, 600, 600, 1)).astype("float32")
+    passes.clear()
+    found = grad_cam(model, images, 0)
+    assert [n for n in passes if n] == [2, 2, 1]  # None: the graph is drawn
+    alone = np.concatenate([grad_cam(model, images[k : k + 1], 0) for k in range(5)])
+    np.testing.assert_allclose(found, alone, atol=1e-6)
+    for look in (
+        lambda: grad_cam(model, images),
+        lambda: saliency(model, images, samples=3),
+        lambda: occlusion(model, images[:1], window=200, stride=200),
+        lambda: feature_maps(model, images, ["maps"], keep=1),
+        lambda: exciting(model, "maps", 0, images, top=4),
+    ):
+        passes.clear()
+        look()
+        assert max(n for n in passes if n) <= 2
+    np.testing.assert_array_equal(
+        feature_maps(model, images, ["maps"], keep=5)[0].maps,
+        keras.Model(image, x)(images).numpy(),
+    )
 
 
 def test_noise_smooths_by_the_range_of_each_image():
