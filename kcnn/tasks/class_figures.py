@@ -33,7 +33,8 @@ from kcnn.interpret.two_classes import thresholds
 from kcnn.tasks import show
 from kcnn.terminal import styled
 
-#: Of all of these there is a number, or the data have no such.
+#: Of all of these there is a number, or the data have no such. Balanced accuracy counts as a share
+#: of all images where epochs are chosen: less uncertain than it is where some classes are rare.
 FIGURES = (
     Figure("balanced_accuracy", share=True, short="bal. acc"),
     Figure("macro_f1", title="macro F1"),
