@@ -83,7 +83,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "longest_side": 128, "image_size": (128, 128), "width": 16, "batchnorm": True,
             "batch_size": 8,
         },
-        "rates": (3e-4, 1e-3, 3e-3, 1e-2), "decays": (0.01, 0.1),
+        "rates": (3e-4, 1e-3, 3e-3, 1e-2), "decays": (0.03,),
     },
     "fcos": {
         "model": "fcos", "data": ("bccd",), "optimizer": "adamw", "epochs": 8, "figure": "ap",

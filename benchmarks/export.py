@@ -276,6 +276,14 @@ def cells(row: dict[str, Any]) -> dict[str, Any]:
     return row | shown
 
 
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A row measured anew: seconds are added to what was compared; comparing keeps them alone."""
+    of_time = ("seconds_", "busy_before_")
+    if any(key.startswith(of_time) for key in new):
+        return cells(old | new)
+    return cells({key: old[key] for key in old if key.startswith(of_time)} | new)
+
+
 def main() -> None:
     """Compare or time the networks asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -306,7 +314,7 @@ def main() -> None:
             work.mkdir(parents=True, exist_ok=True)
             for row in (timed if given.latency else compared)(network, work, names):
                 key = (network, row["format"])
-                rows[key] = cells(rows.get(key, {}) | row)
+                rows[key] = merged(rows.get(key, {}), row)
         order = sorted(rows, key=lambda key: (known.index(key[0]), list(FILES).index(key[1])))
         report("export", "Networks in other runtimes", _COLUMNS, [rows[key] for key in order],
                runtimes={name: importlib.metadata.version(name) for name in _PACKAGES})  # fmt: skip

@@ -60,7 +60,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "pets, ResNet-20": _PETS20 | _STEM,
     "pets, ResNet-20, from CIFAR-10": _PETS20 | _STEM | _CIFAR,
     "pets, frozen VGG-19": _PETS20 | _VGG19 | {
-        "backbone": "vgg19", "freeze": "backbone", "epochs": 4,
+        "backbone": "vgg19", "freeze": "backbone", "epochs": 2,
     },
     "bccd": {
         "model": "fcos", "data": "bccd", "epochs": 15, "learning_rate": 0.003, "scale": 1.25,

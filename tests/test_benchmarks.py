@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `benchmarks` is no part of the installed package
 
 import kcnn  # noqa: E402
-from benchmarks import health, pictures_cost, scaling, soak, step, style, swa, swa_cost  # noqa: E402
+from benchmarks import export, health, pictures_cost, scaling, soak, step, style, swa, swa_cost  # noqa: E402
 from benchmarks.harness import contest, epochs, machine, pictures, rows  # noqa: E402
 from kcnn.recipes import families  # noqa: E402
 
@@ -368,3 +368,17 @@ def test_defaults_are_within_chance_of_the_best_on_validation(row, family):
     factor = 3 if set(_FEW) & set(found) else 1
     at_it = {d: runs(rate, d, factor).mean() for r, d, f in tried if (r, f) == (rate, factor)}
     assert max(at_it, key=at_it.get) == decay
+
+
+def test_a_file_that_was_refused_is_not_when_it_is_written_anew():
+    compared = {"network": "mlp", "format": "onnx", "size": 2_000_000, "relative": 1e-6,
+                "agreement": 1.0}  # fmt: skip
+    timed = {"network": "mlp", "format": "onnx", "seconds_1": [2e-3], "busy_before_1": 0.1}
+    refused = export.merged({}, {"network": "mlp", "format": "onnx", "size": 9, "refused": "why"})
+    assert refused["difference"] == "refused"
+    anew = export.merged(export.merged(refused, compared), timed)
+    assert [anew[k] for k in ("MB", "difference", "ms, 1 image")] == ["2", "1.0e-06", "2"]
+    assert "refused" not in anew
+    again = export.merged(anew, compared | {"relative": 3e-6})
+    assert again["difference"] == "3.0e-06"
+    assert again["seconds_1"] == [2e-3]

@@ -17,11 +17,10 @@ import numpy as np
 
 from kcnn.errors import InputError
 from kcnn.graph.notes import write as write_notes
+from kcnn.graph.onnx_model import onnx_model
 from kcnn.graph.runtimes import needs
 from kcnn.startup import keras, tf
 from kcnn.storage.refusals import brief
-
-_OPSET = 18
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,8 @@ def _onnx(
 ) -> None:
     import onnx
     import onnxruntime  # noqa: F401 - what is written is run by it
-    import tf2onnx
 
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")]
-    run = tf.function(lambda images: model(images, training=False), signature, autograph=False)
-    made, _ = tf2onnx.convert.from_function(run, input_signature=signature, opset=_OPSET)
+    made = onnx_model(model)
     if precision == "float16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
         from onnxruntime.transformers.onnx_model import OnnxModel

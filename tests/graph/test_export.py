@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kcnn
+from kcnn.graph.onnx_model import onnx_model
 
 #: Loads files by their own runtime alone, and runs batches of 1, 5 and 33 images.
 PROGRAM = """
@@ -112,6 +113,40 @@ def outputs_elsewhere(form, files, work):
 
 #: What is in the others they have, too; these formats go through a SavedModel, which takes seconds.
 FEW = ("alexnet", "resnet18", "unet")
+
+
+@pytest.mark.slow
+def test_kernels_pass_the_converter_of_onnx_by(monkeypatch):
+    """It copies constants fifty times: AlexNet took more memory than the machine had."""
+    need("onnx")
+    import onnxruntime
+    import tf2onnx
+
+    converted, convert = [], tf2onnx.convert.from_function
+
+    def recorded(function, input_signature, **options):
+        graph = function.get_concrete_function(*input_signature)
+        converted.extend(value.shape.num_elements() for value in graph.variables)
+        return convert(function, input_signature=input_signature, **options)
+
+    monkeypatch.setattr(tf2onnx.convert, "from_function", recorded)
+    image = keras.Input((16, 16, 3))
+    shared, layers = keras.layers.Conv2D(24, 3, padding="same"), keras.layers
+    inner = keras.Sequential([keras.Input((16, 16, 24)), layers.Conv2D(40, 5, strides=2)])
+    x = shared(shared(layers.Conv2D(24, 14, padding="same")(image)))
+    x = layers.Conv2DTranspose(30, 4, strides=2)(inner(x))
+    x = layers.Dense(9, name="few")(layers.Dense(80)(layers.Flatten()(x)))
+    model = keras.Model(image, x)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    made = onnx_model(model)
+    assert max(converted) == 80 * 9  # of "few"; all others are inputs while it works
+    assert [one.name for one in made.graph.input] == ["images"]
+    constants = {one.name for one in made.graph.initializer}
+    assert not [n for n in made.graph.node if n.op_type == "Transpose" and n.input[0] in constants]
+    images = rng.uniform(0, 1, (3, 16, 16, 3)).astype("float32")
+    found = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"images": images})[0]
+    np.testing.assert_allclose(found, model(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
