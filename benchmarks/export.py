@@ -3,7 +3,7 @@
 Each network as it is registered, but for its softmax, which would hide much, with random weights
 and BatchNorm that is not trivial, is written by `kcnn.export`; a process that cannot import kcnn
 loads the file by its own runtime and runs 39 made-up images in batches of 1, 5 and 33.
-`fcos` leaves without its decoding.
+Networks for segmentation and detection are at 128 pixels; `fcos` leaves without its decoding.
 The differences are relative to the largest output of Keras. `--latency` times the files of the
 networks that it is given (by default `TIMED`) in place of comparing: medians of rounds in which the
 runtimes take turns, as many threads as cores each; `keras` is the model in a traced function of
@@ -44,7 +44,7 @@ FILES = {
 }
 TIMED = ("lenet5", "resnet20", "resnet50", "vgg16", "alexnet")
 _BATCHES = (1, 5, 33)
-_SIDE = 128  #: of networks for pictures of any size
+_SIDE = 128  #: of networks for segmentation and detection, which take pictures of any size
 #: Rounds, and of what takes longer than `_LONG` seconds a call.
 _ROUNDS, _FEW, _LONG = 5, 2, 1.0
 _PACKAGES = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "openvino")
@@ -60,7 +60,12 @@ def make(network: str, work: Path, names: Sequence[str]) -> None:
 
     source = work / "source.keras"
     if not source.exists():
-        _begin(kcnn.build(network, classifier_activation=None), work)
+        card, options = kcnn.card(network), dict[str, Any]()
+        if card.task != "detection":  # whose outputs are no probabilities
+            options["classifier_activation"] = None
+        if card.task != "classification":  # their 33 maps of 512×512 take more than 22 GB
+            options["input_shape"] = (_SIDE, _SIDE, card.input_shape[2])
+        _begin(kcnn.build(network, **options), work)
     model, images = keras.models.load_model(source), np.load(work / "images.npy")
     for name in names:
         form, _, precision = name.partition(" ")
@@ -77,7 +82,7 @@ def _begin(model: Any, work: Path) -> None:
     import keras
 
     rng = np.random.default_rng(0)
-    height, width, channels = (side or _SIDE for side in model.input_shape[1:])
+    height, width, channels = model.input_shape[1:]
     images = rng.uniform(0, 1, (sum(_BATCHES), 8, 8, channels)).astype("float32")
     images = images[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
     sums = [layer for layer in model.layers if isinstance(layer, keras.layers.Add)]
