@@ -51,6 +51,13 @@ _ALEXNET = _PHOTOS | {
     },
 }  # fmt: skip
 _MAPS = {"augment": "crop-flip", "swa": False, "dropout": 0.0}  #: of pictures with masks or boxes
+_RESNET: dict[str, Any] = {
+    "model": "resnet20", "data": ("cifar10_subset",), "optimizer": "nesterov",
+    "fixed": _PLAIN | {
+        "augment": "crop-flip", "batchnorm": True, "momentum": 0.9, "widths": (16, 32, 64),
+        "depths": (3, 3, 3),
+    },
+}  # fmt: skip
 #: By family (VGG and AlexNet as published and with BatchNorm): the network, the rows of its space
 #: that stay at one value, its data, what is searched.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -68,14 +75,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "vgg, BatchNorm": _VGG | {"fixed": _VGG["fixed"] | {"batchnorm": True}},
     "alexnet": _ALEXNET,
     "alexnet, BatchNorm": _ALEXNET | {"fixed": _ALEXNET["fixed"] | {"batchnorm": True}},
-    "resnet": {
-        "model": "resnet20", "data": ("cifar10_subset",), "optimizer": "nesterov", "epochs": 12,
-        "fixed": _PLAIN | {
-            "augment": "crop-flip", "batchnorm": True, "momentum": 0.9,
-            "widths": (16, 32, 64), "depths": (1, 1, 1),
-        },
+    "resnet": _RESNET | {
+        "fixed": _RESNET["fixed"] | {"depths": (1, 1, 1)}, "epochs": 12,
         "rates": (0.03, 0.1, 0.3), "decays": (1e-3, 5e-3, 2e-2),
     },
+    "resnet, in full": _RESNET | {"rates": (0.1, 0.3), "decays": (5e-3, 2e-2)},
     "unet": {
         "model": "unet", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
         "figure": "mean_iou",
