@@ -105,10 +105,11 @@ def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
     import kcnn
 
     row, given = FAMILIES[family], None
+    decays = row["decays"]
     space = row["fixed"] | {
         "optimizer": row["optimizer"],
         "learning_rate": kcnn.tuning.Choice(row["rates"]),
-        "weight_decay": kcnn.tuning.Choice(row["decays"]),
+        "weight_decay": kcnn.tuning.Choice(decays) if len(decays) > 1 else decays[0],
     }
     if "figure" not in row:
         images, labels = training_part(data, row.get("size"))
