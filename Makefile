@@ -5,18 +5,24 @@ BIN := $(VENV)/bin
 # `make EXTRAS=dev,oracle test` also installs PyTorch and JAX, which some tests compare with.
 EXTRAS ?= dev
 
-.PHONY: train test test-slow test-browser lint format bits pictures setup clean
+.PHONY: train test test-slow test-export test-browser lint format bits pictures setup clean
 
 train: $(VENV)/.train
 	$(BIN)/kcnn train lenet5 --data digits
 
 # What a newcomer runs, and whoever changes something: minutes.
 test: setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not export"
 
 # Kills, other processes and backends, real data, wide grids.
 test-slow: setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not browser"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not browser and not export"
+
+# Files of `kcnn export`, in other runtimes, which in one process with PyTorch and JAX end it.
+test-export:
+	$(MAKE) EXTRAS=dev,export setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m export tests/graph/test_export.py \
+	    tests/runs/test_exported.py tests/test_readme.py
 
 # Pages in headless Chromium, one after the other; skipped where there is none.
 test-browser: setup

@@ -1,6 +1,5 @@
 """The README is true: its tables are the registry's, its examples run."""
 
-import importlib.util
 import json
 import os
 import re
@@ -92,8 +91,15 @@ def test_measured_tables_say_where_from():
         assert head in named or head.startswith("| name | input") or not measured, head
 
 
+#: Those that need the extra `export` have a process of their own.
+EXPORTS = pytest.mark.parametrize("exports", [False, pytest.param(True, marks=pytest.mark.export)])
+
+
 @pytest.mark.slow
-def test_python_examples_run(tmp_path, monkeypatch):
+@EXPORTS
+def test_python_examples_run(exports, tmp_path, monkeypatch):
+    if exports:
+        pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     monkeypatch.chdir(tmp_path)
     import keras
 
@@ -112,8 +118,7 @@ def test_python_examples_run(tmp_path, monkeypatch):
     found = blocks("python")
     assert len(found) == 6
     found = [block for block in found if "pets.onnx" not in block]  # behind commands: below
-    if importlib.util.find_spec("onnxruntime") is None:  # the extra `export`
-        found = [block for block in found if "onnxruntime" not in block]
+    found = [block for block in found if exports or "onnxruntime" not in block]
     for block in found:
         exec(compile(block, "README.md", "exec"), names)
     assert names["run"].result["test_accuracy"] > 0.95
@@ -135,7 +140,10 @@ def example_files(tmp_path, digits_run):
 
 
 @pytest.mark.slow
-def test_commands_run(example_files, monkeypatch, capsys):
+@EXPORTS
+def test_commands_run(exports, example_files, monkeypatch, capsys):
+    if exports:
+        pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     from kcnn.cli.main import main
 
     monkeypatch.chdir(example_files)
@@ -148,13 +156,12 @@ def test_commands_run(example_files, monkeypatch, capsys):
     # Minutes each, even for an epoch; `benchmarks.segment_detect` trains them.
     download = ["cifar10", "--data pets", "--data bccd", "--recipe transfer", "predict vgg16",
                 "kcnn style", "logs/pets", "pets.onnx"]  # fmt: skip
-    if importlib.util.find_spec("onnxruntime") is None:
-        download.append("kcnn export")
     if not os.environ.get("KCNN_DATA"):
         download.append("--recipe fast")
     commands = [c for c in commands if not any(name in c for name in download)]
     ours = [shlex.split(c) for c in commands if c.startswith("kcnn ")]
-    assert len(ours) >= 7
+    ours = [command for command in ours if (command[1] == "export") == exports]
+    assert len(ours) >= (1 if exports else 7)
     for command in ours:
         arguments = [word for word in command[1:] if word != "..."]
         if arguments[0] == "train":
@@ -167,6 +174,7 @@ def test_commands_run(example_files, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.export
 def test_from_few_pictures_to_another_runtime(tmp_path, monkeypatch, capsys):
     """The commands and lines of "Trained weights", with a narrow network and weights of ours."""
     pytest.importorskip("onnxruntime", reason="needs the extra `export`")

@@ -52,6 +52,8 @@ for k, path in enumerate(paths):
     np.save(f"{work}/outputs{k}.npy", np.concatenate(parts))
 """
 
+pytestmark = pytest.mark.export
+
 PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "litert": ("ai_edge_litert",),
             "openvino": ("openvino",), "savedmodel": (), "keras": ()}  # fmt: skip
 ENDINGS = {"onnx": "net.onnx", "litert": "net.tflite", "openvino": "net.xml",

@@ -17,6 +17,8 @@ from kcnn.graph.notes import read
 from kcnn.runs.inference import evaluate_run, predict
 from kcnn.runs.published import run_of
 
+pytestmark = pytest.mark.export
+
 PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "litert": ("ai_edge_litert",),
             "openvino": ("openvino",), "savedmodel": (), "keras": ()}  # fmt: skip
 ENDINGS = {"onnx": "net.onnx", "litert": "net.tflite", "openvino": "net.xml",
