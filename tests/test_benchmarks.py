@@ -382,3 +382,19 @@ def test_a_file_that_was_refused_is_not_when_it_is_written_anew():
     again = export.merged(anew, compared | {"relative": 3e-6})
     assert again["difference"] == "3.0e-06"
     assert again["seconds_1"] == [2e-3]
+
+
+@pytest.mark.parametrize(("row", "family"), [("unet", families.UNET), ("fcos", families.FCOS)])
+def test_rates_of_pixels_and_boxes_are_within_chance_of_the_best(row, family):
+    """Their data are few, so that the decay in use is three times the family's."""
+    (found,) = [one for one in machine.saved("defaults") if one["family"] == row and
+                "accuracies" in one]  # fmt: skip
+    by_setting = {}
+    for runs in found["accuracies"].values():
+        for run in runs:
+            for setting, score in run.items():
+                by_setting.setdefault(setting, []).append(score)
+    assert len(by_setting) == 4
+    own = np.array(by_setting[f"{family.learning_rate:g} {3 * family.weight_decay:g}"])
+    behind = np.array(max(by_setting.values(), key=np.mean)) - own
+    assert behind.mean() <= 2 * behind.std(ddof=1) / len(behind) ** 0.5
