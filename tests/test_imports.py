@@ -54,6 +54,7 @@ ON_TENSORFLOW = {
     "kcnn.graph.forward": "traces the folded copy, where it is the backend",
     "kcnn.devices.memory": "asks it about GPUs; the host's memory, which loading asks for, without",
     "kcnn.graph.formats": "what converters take is its graph",
+    "kcnn.graph.onnx_model": "as is what the converter of ONNX takes",
     "kcnn.graph.runtimes": "reads its SavedModel",
     "kcnn.interpret.gradient": "takes gradients with respect to images",
     "kcnn.models.batchnorm": "its fused kernel, where it is the backend",
