@@ -1,7 +1,7 @@
 """A network as an ONNX model, by tf2onnx, past which large kernels are led.
 
-The converter copies what is constant some fifty times: AlexNet, of 0.25 GB, took more than 22 GB.
-So large kernels are inputs while it works, and constants of the model afterwards.
+The converter copies what is constant some fifty times: of AlexNet, 0.25 GB, more than 22 GB. So
+large kernels are inputs while it works, and constants of the model afterwards.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _large(model: keras.Model) -> Iterator[keras.Variable]:
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     for layer in model.layers:
-        yield from _layers(layer) if hasattr(layer, "layers") else (layer,)
+        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def _put(graph: Any, values: Mapping[str, np.ndarray]) -> None:
@@ -68,7 +68,7 @@ def _put(graph: Any, values: Mapping[str, np.ndarray]) -> None:
     known = dict(values)
     for node in list(graph.node):
         if node.op_type == "Transpose" and node.input[0] in known:
-            axes = next(list(one.ints) for one in node.attribute if one.name == "perm")
+            axes = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
             known[node.output[0]] = known[node.input[0]].transpose(axes)
             graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
