@@ -189,18 +189,21 @@ def test_what_is_not_finite_is_refused(method, classes):
         method(model, np.ones((2, 6, 6, 1)), classes)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Passing(L.Layer):
+    """Writes down how many images each pass has."""
+
+    sizes = []  # noqa: RUF012 - of all its copies
+
+    def call(self, x):
+        self.sizes.append(x.shape[0])
+        return x
+
+
 def test_a_class_that_is_asked_for_costs_no_pass_of_its_own():
     """Where the graph says what outputs are, images go through the network once."""
-    passes = []
-
-    @keras.saving.register_keras_serializable("tests")
-    class Counting(L.Layer):
-        def call(self, x):
-            passes.append(x.shape[0])
-            return x
-
-    image = keras.Input((6, 6, 1))
-    x = L.Flatten()(L.Conv2D(2, 3)(Counting()(image)))
+    image, passes = keras.Input((6, 6, 1)), Passing.sizes
+    x = L.Flatten()(L.Conv2D(2, 3)(Passing()(image)))
     model = keras.Model(image, L.Dense(2, activation="softmax")(x))
     images = np.ones((3, 6, 6, 1))
     grad_cam(model, images, 0)
@@ -212,16 +215,8 @@ def test_a_class_that_is_asked_for_costs_no_pass_of_its_own():
 
 def test_of_large_images_few_are_computed_at_once_and_say_the_same():
     """Sixty-four of VGG-19 at 224 pixels took 8 GiB; of 600×600 two are at once."""
-    passes = []
-
-    @keras.saving.register_keras_serializable("tests")
-    class Recorded(L.Layer):
-        def call(self, x):
-            passes.append(x.shape[0])
-            return x
-
-    image = keras.Input((600, 600, 1))
-    x = L.Conv2D(2, 40, strides=40, name="maps")(Recorded()(image))
+    image, passes = keras.Input((600, 600, 1)), Passing.sizes
+    x = L.Conv2D(2, 40, strides=40, name="maps")(Passing()(image))
     model = keras.Model(image, L.Dense(2)(L.Flatten()(x)))
     images = np.random.default_rng(0).normal(size=(5, 600, 600, 1)).astype("float32")
     passes.clear()

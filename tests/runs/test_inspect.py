@@ -10,6 +10,7 @@ import kcnn
 from kcnn.cli.main import main
 from kcnn.draw.page import Grid, Part, Picture, page
 from kcnn.draw.pictures import figure, png
+from kcnn.runs import looking_inside
 from kcnn.runs.looking_inside import affordable
 
 NASTY = "<script>alert(1)</script>"
@@ -108,15 +109,21 @@ def test_a_classifier(nasty_run, tmp_path, capsys):
         with Image.open(path) as image:
             assert min(image.size) > 50
     assert "On 16 images (test)" in text
+    assert "made from noise in 64 steps" in text
+    assert "The network is large" not in text
 
 
 @pytest.mark.slow
-def test_pictures_of_the_user(nasty_run, tmp_path):
+def test_pictures_of_the_user_by_a_network_that_is_large(nasty_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(looking_inside, "_WORK", 1)
     Image.fromarray(np.full((40, 30, 3), 90, np.uint8)).save(tmp_path / "<mine>.png")
     out = tmp_path / "out"
     command = ["inspect", str(nasty_run.directory), str(tmp_path / "<mine>.png"), "--out", str(out)]
     assert main(command) == 0
     assert (out / "where-the-evidence-lies.png").is_file()
+    text = " ".join(check_safe((out / "report.html").read_text(encoding="utf-8")).text)
+    assert "made from noise in 16 steps" in text
+    assert "The network is large" in text
 
 
 @pytest.mark.parametrize(
