@@ -24,7 +24,7 @@ class Strip:
 
     title: str
     tiles: Sequence[np.ndarray]  #: (h, w, 3) uint8 each
-    captions: Sequence[str] = ()  #: one for each tile, or none
+    captions: Sequence[str] = ()  #: one for each tile, of one line or a few, or none
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,19 @@ def _placed(page: _Page, strip: Strip, columns: int, top: int) -> int:
         part = [_scaled(tile, cell) for tile in strip.tiles[begin : begin + columns]]
         page.tiles.extend((left, top, tile) for left, tile in zip(lefts, part, strict=False))
         top += max(len(tile) for tile in part)
-        captions = strip.captions[begin : begin + columns]
-        for left, caption in zip(lefts, captions, strict=False):
-            text = printable(caption)[: int(cell / _letter(_CAPTION))]
-            page.texts.append((left, top + 3, text, _CAPTION))
-        top += 3 + _line(_CAPTION) if captions else _GAP
+        captions = [one.split("\n") for one in strip.captions[begin : begin + columns]]
+        for left, lines in zip(lefts, captions, strict=False):
+            for row, line in enumerate(lines):
+                above = top + 3 + row * _line(_CAPTION)
+                page.texts.append((left, above, _cut(line, cell), _CAPTION))
+        top += 3 + max(map(len, captions)) * _line(_CAPTION) if captions else _GAP
     return top
+
+
+def _cut(text: str, width: int) -> str:
+    """What of a caption stands below a tile, with a gap to the next one."""
+    text, most = printable(text), max(int((width - _GAP) / _letter(_CAPTION)), 2)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _scaled(tile: np.ndarray, cell: int) -> np.ndarray:
@@ -109,5 +116,5 @@ def _line(points: int) -> int:
 
 
 def _letter(points: int) -> float:
-    """Pixels of a letter, about."""
-    return 0.6 * points * _DPI / 72
+    """Pixels of a letter, about: of a digit."""
+    return 0.65 * points * _DPI / 72

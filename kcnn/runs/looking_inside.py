@@ -123,7 +123,7 @@ def evidence(seen: Seen, images: Mapping[str, np.ndarray]) -> Part:
     outputs = keras.ops.convert_to_numpy(network(given, training=False))
     said = outputs.argmax(axis=1) if outputs.shape[1] > 1 else None
     classes = None if said is None else said
-    told = of if said is None else [f"{a}: {names[k]}" for a, k in zip(of, said, strict=True)]
+    told = of if said is None else [f"{a}\nsaid: {names[k]}" for a, k in zip(of, said, strict=True)]
     shown = {
         "Grad-CAM": interpret.grad_cam(network, given, classes),
         "SmoothGrad": interpret.saliency(network, given, classes, samples=8),

@@ -29,6 +29,25 @@ def test_tiles_lie_below_each_other_in_their_columns():
     assert (page[12:30, :80] < 128).any()  # the title
 
 
+@pytest.mark.slow
+def test_captions_of_some_lines_keep_to_their_tiles():
+    """Names of ImageNet's folders ran into each other."""
+    tile = np.full((4, 4, 3), 250, "uint8")
+    shown = Strip("", [tile] * 4, ["n01440764: n01440764\nsaid: n0210204"] * 4)
+    page, cell = as_array(strips([shown, Strip("", [tile])], columns=4)), (640 - 24 - 18) // 4
+    bottom = 12 + cell  # of the tiles
+    written = (page[bottom : bottom + 3 + 2 * 21] < 128).any(axis=2)
+    for k in range(1, 4):
+        gap = 12 + k * (cell + 6)
+        assert not written[:, gap - 6 : gap].any()
+    lines = written.any(axis=1)
+    assert lines[3:22].any()
+    assert lines[26:].any()  # the second
+    assert np.diff(lines.astype(int)).tolist().count(1) >= 2
+    once = as_array(strips([Strip("", [tile] * 4, ["one"] * 4), Strip("", [tile])], columns=4))
+    assert page.shape[0] == once.shape[0] + 21
+
+
 FIGURES = {
     "filters": lambda: inside.filters(RANDOM.random((10, 3, 3, 3)), "conv1"),
     "kernels": lambda: inside.kernels(RANDOM.normal(size=(3, 3, 20, 9)), "conv2"),
