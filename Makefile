@@ -12,16 +12,16 @@ train: $(VENV)/.train
 
 # What a newcomer runs, and whoever changes something: minutes.
 test: setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not export"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not export"
 
 # Kills, other processes and backends, real data, wide grids.
 test-slow: setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not browser and not export"
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not browser and not export"
 
 # Files of `kcnn export`, in other runtimes, which in one process with PyTorch and JAX end it.
 test-export:
 	$(MAKE) EXTRAS=dev,export setup
-	$(BIN)/pytest -n 2 --dist loadgroup -m export tests/graph/test_export.py \
+	$(BIN)/pytest -n 2 --dist loadfile -m export tests/graph/test_export.py \
 	    tests/runs/test_exported.py tests/test_readme.py
 
 # Pages in headless Chromium, one after the other; skipped where there is none.
