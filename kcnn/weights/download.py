@@ -82,6 +82,7 @@ def class_names() -> tuple[str, ...]:
 
 def _from_hub(row: Published, own: Path) -> Path:
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     assert row.repository is not None
     if isinstance(cached := try_to_load_from_cache(row.repository, _FILE), str):
@@ -89,7 +90,10 @@ def _from_hub(row: Published, own: Path) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
     address = f"{endpoint}/{row.repository}/resolve/main/{_FILE}"
     with _reasons(address, own):
-        path = Path(hf_hub_download(row.repository, _FILE, endpoint=endpoint))
+        try:
+            path = Path(hf_hub_download(row.repository, _FILE, endpoint=endpoint))
+        except LocalEntryNotFoundError as error:
+            raise error.__cause__ or error from None  # its advice on the cache hides what happened
         # The cache names a large file by its SHA-256, as the hub announces it, and checks the
         # size alone.
         promised = path.resolve().name
@@ -160,10 +164,10 @@ def _reasons(address: str, own: Path) -> Iterator[None]:
         yield
     except Exception as error:
         # The libraries raise what their own HTTP clients do, which are several.
+        reason = brief(error, 200).removesuffix(".")
         raise InputError(
-            f"{address} cannot be downloaded: {brief(error, 200)}. Where there is no network, get "
-            f"the file by another way and put it at {own}, or pass its path as weights, with "
-            f"preprocessing."
+            f"{address} cannot be downloaded: {reason}. Where there is no network, get the file by "
+            f"another way and put it at {own}, or pass its path as weights, with preprocessing."
         ) from error
 
 

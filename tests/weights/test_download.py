@@ -129,6 +129,13 @@ def test_nothing_there(hub, tmp_path):
     assert download.fetch(ROW) == by_hand
 
 
+def test_offline_it_says_so(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(kcnn.InputError, match=r"downloaded: Cannot reach .*`HF_HUB_OFFLINE`") as e:
+        download.fetch(ROW)
+    assert ".." not in str(e.value)
+
+
 def of_keras(hub, name="net.h5", content=CONTENT):
     """A row of keras.applications, whose file the server has."""
     hub.files[f"/{name}"] = content
