@@ -28,7 +28,7 @@ from benchmarks.harness.machine import report, saved, spread
 
 _DECAYS = (0.01, 0.03, 0.1, 0.3)
 _FEW, _MORE = 5000, 3  # of kcnn/recipes/defaults.py
-_IMAGES = 10_000  # at most, of a data set
+_IMAGES = 10_000  # at most, of a data set whose row says nothing else
 _PLAIN = {"label_smoothing": 0.0, "swa": False, "dropout": 0.0, "batchnorm": False}
 #: Share, of few images.
 _VALIDATION = {"imagenette_small": 0.25, "cat_vs_noncat": 0.25, "pets": 0.25}
@@ -80,6 +80,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "rates": (0.03, 0.1, 0.3), "decays": (1e-3, 5e-3, 2e-2),
     },
     "resnet, in full": _RESNET | {"rates": (0.1, 0.3), "decays": (5e-3, 2e-2)},
+    "resnet, few": _RESNET | {
+        "data": ("imagenette_small",), "size": 64,
+        "rates": (0.1, 0.3), "decays": (1.5e-2, 2e-2, 6e-2),
+    },
+    "resnet, many": _RESNET | {
+        "data": ("fashion_mnist",), "images": 30_000, "epochs": 12,
+        "fixed": _RESNET["fixed"] | {"depths": (1, 1, 1)},
+        "rates": (0.1, 0.3), "decays": (5e-3, 2e-2),
+    },
     "unet": {
         "model": "unet", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
         "figure": "mean_iou",
@@ -88,6 +97,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "batch_size": 8,
         },
         "rates": (3e-4, 1e-3, 3e-3, 1e-2), "decays": (0.03,),
+    },
+    "fcn": {
+        "model": "fcn", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
+        "figure": "mean_iou",
+        "fixed": _MAPS | {
+            "longest_side": 128, "image_size": (128, 128), "width": 16, "hidden": (128, 128),
+            "batchnorm": True, "batch_size": 8,
+        },
+        "rates": (1e-4, 3e-4, 1e-3, 3e-3), "decays": (0.03,),
     },
     "fcos": {
         "model": "fcos", "data": ("bccd",), "optimizer": "adamw", "epochs": 8, "figure": "ap",
@@ -112,7 +130,7 @@ def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
         "weight_decay": kcnn.tuning.Choice(decays) if len(decays) > 1 else decays[0],
     }
     if "figure" not in row:
-        images, labels = training_part(data, row.get("size"))
+        images, labels = training_part(data, row.get("size"), row.get("images", _IMAGES))
         space["batch_size"] = 32 if len(images) < _FEW else 128
         given = {"train": (images, labels)}
     trials = len(row["rates"]) * len(row["decays"])
@@ -130,7 +148,9 @@ def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def training_part(data: str, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+def training_part(
+    data: str, size: int | None = None, most: int = _IMAGES
+) -> tuple[np.ndarray, np.ndarray]:
     """Training images (N, H, W, C) uint8 and labels (N,) alone; the middle of photographs."""
     from PIL import Image, ImageOps
 
@@ -138,7 +158,7 @@ def training_part(data: str, size: int | None) -> tuple[np.ndarray, np.ndarray]:
 
     if size is None:
         train = load_data(data, validation=0).train
-        return np.asarray(train.images)[:_IMAGES], np.asarray(train.labels)[:_IMAGES]
+        return np.asarray(train.images)[:most], np.asarray(train.labels)[:most]
     files = sorted((Path(os.environ["KCNN_DATA"]) / data / "train").glob("*/*"))
     names = sorted({file.parent.name for file in files})
     images = [

@@ -10,6 +10,8 @@ from oracles import kills
 from oracles.bits import assert_same_runs
 from oracles.pictures import boxes_folder, masks_folder
 
+from kcnn.cli.main import main
+
 pytestmark = pytest.mark.slow
 
 
@@ -23,7 +25,7 @@ def images(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["swa", "frozen", "probe"])
 def test_a_run_that_is_killed_ends_as_one_that_was_not(kind, images, tmp_path):
     options = {"epochs": 6, "every": "2"}
-    kills.finish(kills.train_arguments(kind, images, tmp_path, "whole", **options))
+    assert main(kills.train_arguments(kind, images, tmp_path, "whole", **options)) == 0
     arguments = kills.train_arguments(kind, images, tmp_path, "killed", **options)
     course = kills.killed_and_resumed(
         arguments, tmp_path / "killed", random.Random(kind), kills=2, longest=0.3
@@ -39,7 +41,7 @@ def test_pictures_with_masks_and_boxes(kind, tmp_path):
     folder = {"segmentation": masks_folder, "detection": boxes_folder}[kind]
     data = folder(tmp_path / "data", {"train": 12, "val": 3})
     options = {"epochs": 4, "every": "1"}
-    kills.finish(kills.picture_arguments(kind, data, tmp_path, "whole", **options))
+    assert main(kills.picture_arguments(kind, data, tmp_path, "whole", **options)) == 0
     arguments = kills.picture_arguments(kind, data, tmp_path, "killed", **options)
     course = kills.killed_and_resumed(
         arguments, tmp_path / "killed", random.Random(kind), kills=1, longest=0.3
