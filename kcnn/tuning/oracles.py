@@ -35,8 +35,13 @@ Refusal = Callable[[Mapping[str, Any]], str | None]
 
 
 class _Feasible:
-    """Draw anew, instead of a trial that cannot be trained or a second time the same one."""
+    """Draw anew: for a trial that cannot be trained, for one tried before, and at an early end.
 
+    KerasTuner ends a search when twenty draws in a row were tried before, which of six combinations
+    misses the last in one search of forty.
+    """
+
+    draws: bool  #: every trial is a draw, so that there is one as long as something is untried
     refusal: Refusal
     rows: Space
     search_seed: int
@@ -47,37 +52,43 @@ class _Feasible:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the Gaussian process on few trials
             response = super().populate_space(trial_id)  # type: ignore[misc] # of the oracle
-        if response["status"] != "RUNNING":
-            return response
-        values = quantized(self.rows, response["values"])
-        response = response | {"values": values}
-        if "tuner/trial_id" in values or (why := self.refusal(values)) is None:
-            return response
-        own = {name: value for name, value in values.items() if name.startswith("tuner/")}
         tried = {_key(trial.hyperparameters.values) for trial in self.trials.values()}
+        combinations, own, why = self.rows.combinations or math.inf, {}, None
+        if response["status"] == "RUNNING":
+            values = quantized(self.rows, response["values"])
+            again = self.draws and _key(values) in tried  # as Bayesian optimisation proposes
+            if "tuner/trial_id" in values or ((why := self.refusal(values)) is None and not again):
+                return response | {"values": values}
+            own = {name: value for name, value in values.items() if name.startswith("tuner/")}
+        elif not self.draws or len(tried) >= combinations:
+            return response
         seeds = _seeds(self.search_seed, int(trial_id))
-        for _ in range(_TRIES):
+        few = combinations < _TRIES
+        tries = 20 * int(combinations) if few else _TRIES
+        for _ in range(tries):
             values = quantized(self.rows, drawn(self.get_space(), seeds))
             if _key(values) in tried:
                 continue
             if (why := self.refusal(values)) is None:
-                return response | {"values": values | own}
+                return {"status": "RUNNING", "values": values | own}
+        if few and tried:
+            return {"status": "STOPPED", "values": None}  # what is left cannot be trained
         raise InputError(
-            f"Of {_TRIES} combinations of the search space, none can be trained. The last: {why} "
+            f"Of {tries} draws from the search space, none can be trained. The last: {why} "
             f"Narrow the space by --space, or train for more epochs."
         )
 
 
 class _Random(_Feasible, keras_tuner.oracles.RandomSearchOracle):
-    pass
+    draws = True
 
 
 class _Bayesian(_Feasible, keras_tuner.oracles.BayesianOptimizationOracle):
-    pass
+    draws = True
 
 
 class _Hyperband(_Feasible, keras_tuner.oracles.HyperbandOracle):
-    pass
+    draws = False
 
 
 def oracle(

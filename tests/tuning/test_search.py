@@ -492,6 +492,25 @@ class TestSpace:
         assert "2 trials: all combinations of the space were tried." in out
         assert "ten more would add" not in out
 
+    @pytest.mark.parametrize("method", ["random", "bayesian"])
+    @pytest.mark.parametrize("seed", range(6))
+    def test_every_combination_is_drawn(self, method, seed, tmp_path):
+        """KerasTuner ends after twenty draws of what was tried: in half of these searches."""
+        from kcnn.tuning.oracles import oracle
+
+        space = Space({"width": Choice(range(1, 9)), "depth": Choice((2, 3))})
+        refused = {"width": 5, "depth": 3}
+        options = Options(trials=16, seed=seed, method=method)
+        made = oracle(options, LOSS, space, lambda v: "too large" if v == refused else None, 1)
+        made._set_project_dir(str(tmp_path), "search")
+        drawn = []
+        while (trial := made.create_trial("tuner")).status == "RUNNING":
+            drawn.append(tuple(trial.hyperparameters.values.values()))
+            made.update_trial(trial.trial_id, {"validation_loss": 0.5})
+            trial.status = "COMPLETED"
+            made.end_trial(trial)
+        assert len(drawn) == len(set(drawn)) == 15
+
     def test_combinations_are_counted_where_they_count(self):
         rows = {
             "optimizer": Choice(("adam", "momentum")), "momentum": Choice((0.8, 0.9, 0.95)),
