@@ -126,4 +126,27 @@ def _score(x: keras.KerasTensor, classes: int, stride: int, initializer: str) ->
 def _enlarge(
     x: keras.KerasTensor, factor: int, name: str, dtype: str | None = None
 ) -> keras.KerasTensor:
-    return keras.layers.UpSampling2D(factor, interpolation="bilinear", dtype=dtype, name=name)(x)
+    """Bilinear: (N, H, W, C) to (N, factor · H, factor · W, C); `factor` is even."""
+    if None not in x.shape[1:3]:
+        return keras.layers.UpSampling2D(
+            factor, interpolation="bilinear", dtype=dtype, name=name
+        )(x)  # fmt: skip
+    # Keras 3.15.1 cannot where sizes are known to the graph alone: `keras.ops.image.resize` asks in
+    # Python whether they are positive. The same from nearest pixels: a weight that falls linearly
+    # is two means, of factor + 1 and of factor - 1 pixels. At the border a mean is of what is
+    # there, all of which is the pixel that bilinear interpolation repeats.
+    x = keras.layers.UpSampling2D(factor, dtype=dtype, name=f"{name}_nearest")(x)
+    for axis, sizes in (("down", lambda size: (size, 1)), ("across", lambda size: (1, size))):
+        parts = []
+        for size in (factor + 1, factor - 1):
+            part = keras.layers.AveragePooling2D(
+                sizes(size), 1, "same", dtype=dtype, name=f"{name}_{axis}{size}"
+            )(x)
+            share = size / (2 * factor)
+            part = keras.layers.Rescaling(share, dtype=dtype, name=f"{name}_{axis}{size}_share")(
+                part
+            )
+            parts.append(part)
+        last = name if axis == "across" else f"{name}_{axis}"
+        x = keras.layers.Add(dtype=dtype, name=last)(parts)
+    return x

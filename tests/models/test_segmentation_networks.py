@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import kcnn
 from kcnn.graph.cost import cost
+from kcnn.models.fcn import _enlarge
 from kcnn.models.registry import lookup
 
 #: A second each, and there are many: what everybody runs is to be short.
@@ -342,6 +343,25 @@ def test_batchnorm_is_the_backbones_own(given, backbone, expected):
     assert names == (
         {f"{name}_bn" for name in convolutions - {"predictions"}} if expected else set()
     )
+
+
+@pytest.mark.parametrize("factor", [2, 8, 32])
+def test_enlarging_by_numpy(factor):
+    """Linear along one axis, then along the other, from centre to centre; of any size as of one."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 2)).astype("float32")
+
+    def along(x, axis):
+        size = x.shape[axis]
+        places = (np.arange(size * factor) + 0.5) / factor - 0.5
+        return np.apply_along_axis(lambda row: np.interp(places, np.arange(size), row), axis, x)
+
+    wanted = along(along(x, 1), 2)
+    for sides in ((3, 5), (None, None), (None, 5)):
+        inputs = keras.Input((*sides, 2))
+        model = keras.Model(inputs, _enlarge(inputs, factor, "up"))
+        unknown = tf.TensorSpec((None, *sides, 2), "float32")
+        found = tf.function(model, input_signature=[unknown])(x)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_dropout_is_at_the_end_of_the_contracting_path():

@@ -1,6 +1,7 @@
 """Segmentation through every door: folders and arrays, our networks and theirs, resume, files."""
 
 import json
+import math
 from pathlib import Path
 
 import keras
@@ -127,6 +128,18 @@ def test_the_model_that_is_handed_out_takes_any_size(run, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_fcn_on_pictures_of_any_size(folder, tmp_path):
+    """Keras enlarges bilinearly where the graph knows the sizes, and there alone."""
+    options = {"backbone": "vgg11", "width": 4, "hidden": (8,)}
+    recipe = kcnn.Recipe(data=str(folder), logs=str(tmp_path),
+                         **SMALL | {"model": "fcn", "options": options, "epochs": 1})  # fmt: skip
+    run = kcnn.train(recipe, verbose=False)
+    assert math.isfinite(run.result["test_mean_iou"])
+    image = np.random.default_rng(0).integers(0, 255, (1, 27, 41, 3)).astype("float32")
+    assert run.model(image).shape == (1, 27, 41, 3)
+
+
 def test_evaluated_again_and_on_a_folder_that_is_handed_over(run, folder, capsys):
     again = evaluate_run(run)
     for name, value in again.figures.items():
