@@ -1,6 +1,6 @@
 """Accuracy and time of kcnn's recipes on real data: python -m benchmarks.accuracy [ROW ...]
 
-Needs KCNN_DATA for all rows but digits. About 25 minutes on two cores; a row by name alone,
+Needs KCNN_DATA for all rows but digits. About 35 minutes on two cores; a row by name alone,
 for instance `python -m benchmarks.accuracy digits`. Runs go to a temporary folder.
 """
 
@@ -16,7 +16,7 @@ ROWS: dict[str, tuple[dict[str, Any], int]] = {
     "digits": ({"model": "lenet5", "data": "digits"}, 3),
     "mnist": ({"model": "lenet5", "data": "mnist"}, 3),
     "fashion_mnist": ({"model": "lenet5", "data": "fashion_mnist"}, 3),
-    "cifar10_subset": ({"model": "resnet20", "data": "cifar10_subset"}, 1),
+    "cifar10_subset": ({"model": "resnet20", "data": "cifar10_subset"}, 3),
     "imagenette_small": (
         {
             "model": "vgg11",

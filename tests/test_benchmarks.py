@@ -384,17 +384,36 @@ def test_a_file_that_was_refused_is_not_when_it_is_written_anew():
     assert again["seconds_1"] == [2e-3]
 
 
-@pytest.mark.parametrize(("row", "family"), [("unet", families.UNET), ("fcos", families.FCOS)])
-def test_rates_of_pixels_and_boxes_are_within_chance_of_the_best(row, family):
-    """Their data are few, so that the decay in use is three times the family's."""
-    (found,) = [one for one in machine.saved("defaults") if one["family"] == row and
-                "accuracies" in one]  # fmt: skip
+def of_settings(row):
+    """Points of validation by "rate decay", a seed each, of the searches of one data set."""
+    (found,) = [one["accuracies"] for one in machine.saved("defaults")
+                if one["family"] == row and "accuracies" in one]  # fmt: skip
     by_setting = {}
-    for runs in found["accuracies"].values():
+    for runs in found.values():
         for run in runs:
             for setting, score in run.items():
                 by_setting.setdefault(setting, []).append(score)
-    assert len(by_setting) == 4
-    own = np.array(by_setting[f"{family.learning_rate:g} {3 * family.weight_decay:g}"])
+    return by_setting
+
+
+def assert_within_chance(by_setting, rate, decay):
+    own = np.array(by_setting[f"{rate:g} {decay:g}"])
     behind = np.array(max(by_setting.values(), key=np.mean)) - own
     assert behind.mean() <= 2 * behind.std(ddof=1) / len(behind) ** 0.5
+
+
+@pytest.mark.parametrize(("row", "family"), [("unet", families.UNET), ("fcos", families.FCOS)])
+def test_rates_of_pixels_and_boxes_are_within_chance_of_the_best(row, family):
+    """Their data are few, so that the decay in use is three times the family's."""
+    by_setting = of_settings(row)
+    assert len(by_setting) == 4
+    assert_within_chance(by_setting, family.learning_rate, 3 * family.weight_decay)
+
+
+@pytest.mark.parametrize(("row", "settings"), [("resnet, in full", 4), ("resnet, many", 4),
+                                               ("resnet, few", 6)])  # fmt: skip
+def test_resnets_are_within_chance_of_the_best(row, settings):
+    by_setting, few = of_settings(row), row.endswith("few")
+    assert len(by_setting) == settings
+    rate, decay = families.RESNET.learning_rate, families.RESNET.weight_decay
+    assert_within_chance(by_setting, *(families.RESNET.few if few else (rate, decay)))

@@ -138,6 +138,19 @@ def test_families_have_their_own_optimisers():
     assert resnet.momentum == 0.9
 
 
+def test_few_images_have_small_batches_and_a_rate_of_their_own():
+    def chosen(images, family=RESNET, **fields):
+        full = resolve(Recipe(**fields), family=family, images=images, image_shape=(32, 32, 3))
+        return full.batch_size, full.learning_rate, full.weight_decay
+
+    assert chosen(5000) == (128, 0.3, 0.02)
+    assert chosen(4999) == (32, 0.1, 0.02)
+    assert chosen(5000, LENET) == (128, 0.005, 0.01)
+    assert chosen(4999, LENET) == (32, 0.005, pytest.approx(0.03))
+    assert chosen(4999, optimizer="adamw") == chosen(5000, batch_size=32, optimizer="adamw")
+    assert chosen(4999, learning_rate=0.2)[1] == 0.2
+
+
 def test_momentum_for_an_optimiser_without_is_refused():
     with pytest.raises(InputError, match="adam"):
         resolve(Recipe(optimizer="adam", momentum=0.9), family=OTHERS, images=100, image_shape=GREY)
