@@ -128,7 +128,6 @@ def test_the_model_that_is_handed_out_takes_any_size(run, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_fcn_on_pictures_of_any_size(folder, tmp_path):
     """Keras enlarges bilinearly where the graph knows the sizes, and there alone."""
     options = {"backbone": "vgg11", "width": 4, "hidden": (8,)}
@@ -140,6 +139,7 @@ def test_fcn_on_pictures_of_any_size(folder, tmp_path):
     assert run.model(image).shape == (1, 27, 41, 3)
 
 
+@pytest.mark.slow
 def test_evaluated_again_and_on_a_folder_that_is_handed_over(run, folder, capsys):
     again = evaluate_run(run)
     for name, value in again.figures.items():
