@@ -71,6 +71,35 @@ def _failed(model: keras.Model, images: int, error: BaseException) -> Exception:
     return InputError(f"TensorFlow cannot compute {model.name}: {brief(reason)}")
 
 
+def refuse_one_size(model: keras.Model, images: tf.TensorSpec) -> None:
+    """Refuse a network that TensorFlow can compute only where it knows the size of the images.
+
+    Args:
+        model: Of images (N, H, W, C).
+        images: As they will come; where H or W is open they differ.
+
+    Raises:
+        InputError: The layer that asks for a size in Python, where the graph alone knows it.
+    """
+    if None not in images.shape[1:]:
+        return
+    try:
+        _traced(model, images)
+    except TypeError as error:
+        reason = brief(str(error).strip().partition("\n")[0])
+        raise InputError(
+            f"{model.name} cannot be computed on pictures that differ in size: {reason} Keras "
+            f"enlarges bilinearly only where sizes are known beforehand; "
+            f"UpSampling2D(interpolation='nearest') and Conv2DTranspose take any."
+        ) from error
+
+
+def _traced(model: keras.Model, images: tf.TensorSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    # A concrete function: calling a new tf.function for every model makes TensorFlow warn.
+    function = tf.function(lambda images: model(images, training=False), autograph=False)
+    return function.get_concrete_function(images)
+
+
 def refuse_not_finite(model: keras.Model, outputs: Any) -> None:
     """Refuse outputs of which no figure can be made.
 
@@ -103,16 +132,24 @@ def _on_tensorflow(model: keras.Model, batches: int) -> Callable[[Any], Any]:
     folded = fold_batchnorm(model) if norm and own else model
 
     @cache
-    def traced(shape: tuple[int, ...], dtype: tf.DType) -> Callable[[tf.Tensor], tf.Tensor]:
-        # A concrete function: calling a new tf.function for every model makes TensorFlow warn.
-        function = tf.function(lambda images: folded(images, training=False), autograph=False)
-        return function.get_concrete_function(tf.TensorSpec((None, *shape), dtype))
+    def traced(shape: tuple[int | None, ...], dtype: tf.DType) -> Callable[[tf.Tensor], tf.Tensor]:
+        return _traced(folded, tf.TensorSpec((None, *shape), dtype))
+
+    @cache
+    def computes(shape: tuple[int | None, ...], dtype: tf.DType) -> bool:
+        try:
+            traced(shape, dtype)
+        except TypeError:  # a layer asks for H or W in Python, as Keras' bilinear UpSampling2D
+            return False
+        return True
 
     def run(images: Any) -> Any:
         images = tf.convert_to_tensor(images)
         sides = zip(images.shape[1:], model.input_shape[1:], strict=True)
         # One trace for pictures of any size, where the model takes them.
         shape = tuple(side if expected else None for side, expected in sides)
+        if None in shape and not computes(shape, images.dtype):
+            shape = tuple(images.shape[1:])
         return traced(shape, images.dtype)(images)
 
     return run

@@ -21,6 +21,7 @@ from kcnn.devices import precision
 from kcnn.devices.memory import memory
 from kcnn.errors import InputError
 from kcnn.figures import LOSS, Figure
+from kcnn.graph.forward import refuse_one_size
 from kcnn.graph.photographs import with_fitting
 from kcnn.graph.whole import with_padding
 from kcnn.models import registry
@@ -202,7 +203,10 @@ def decide(
         build_network(resolved, problem, decided, outputs, lambda line: console.print(styled(line)))
     if entry is not None and entry.is_kcnns_own and recipe.outputs is None:
         return setup
-    found = task.meaning(model or setup.network(), setup.some_batch()[0], recipe.outputs)
+    network = model or setup.network()
+    if isinstance(problem, PictureProblem):  # validation comes behind an epoch
+        refuse_one_size(network, setup.evaluation("validation").element_spec[0])
+    found = task.meaning(network, setup.some_batch()[0], recipe.outputs)
     return dataclasses.replace(setup, task=task.knowing(found), meaning=found)
 
 

@@ -148,6 +148,19 @@ class TestForward:
         expected = np.asarray(model(2 * images, training=False))
         np.testing.assert_allclose(forward(own, 50)(images), expected, rtol=1e-4, atol=1e-6)
 
+    def test_a_layer_that_asks_for_sizes_in_python(self):
+        """Keras' bilinear enlarging: a trace for each size."""
+        inputs = keras.Input((None, None, 3))
+        own = keras.Model(inputs, L.UpSampling2D(interpolation="bilinear")(inputs))
+        run = forward(own, 50)
+        for shape in ((12, 10, 3), (6, 8, 3)):
+            images, _ = arrays(4, shape)
+            found = np.asarray(run(images))
+            assert found.shape == (4, 2 * shape[0], 2 * shape[1], 3)
+            np.testing.assert_allclose(found, np.asarray(own(images)), rtol=1e-6)
+            between = 0.75 * images[:, 0, 0] + 0.25 * images[:, 0, 1]
+            np.testing.assert_allclose(found[:, 0, 1], between, rtol=1e-5, atol=1e-6)
+
     def test_the_given_model_stays(self, model):
         before = [w.numpy().copy() for w in model.weights]
         forward(model, 50)(arrays()[0])

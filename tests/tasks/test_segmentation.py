@@ -229,14 +229,16 @@ def arrays(count, seed=0, size=(24, 36)):
     return np.stack([x for x, _ in found]), np.stack([y for _, y in found])
 
 
-def stranger(size=(None, None), outputs=3, activation="softmax"):
+def stranger(size=(None, None), outputs=3, activation="softmax", interpolation="nearest"):
     """A small network of somebody's own, of layers that are Keras'."""
     L = keras.layers
     inputs = keras.Input((*size, 3))
     x = L.Rescaling(1 / 255)(inputs)
     a = L.Conv2D(8, 3, padding="same", activation="relu")(x)
     b = L.Conv2D(16, 3, strides=2, padding="same", activation="relu")(a)
-    c = L.UpSampling2D()(L.Conv2D(8, 3, padding="same", activation="relu")(b))
+    c = L.UpSampling2D(interpolation=interpolation)(
+        L.Conv2D(8, 3, padding="same", activation="relu")(b)
+    )
     return keras.Model(inputs, L.Conv2D(outputs, 1, activation=activation)(L.Concatenate()([a, c])))
 
 
@@ -260,6 +262,22 @@ class TestStrangers:
         found = evaluate_run(run, (x, y))
         said = np.asarray(model(x.astype("float32"))).argmax(axis=-1)
         assert found.figures["mean_iou"] == pytest.approx(mean_iou(confusion(said, y)), abs=1e-6)
+
+    def test_what_keras_enlarges_only_where_sizes_are_known(self, folder, tmp_path):
+        """Said before an epoch, behind which Keras would end with a traceback."""
+        model = stranger(interpolation="bilinear")
+        recipe = self.recipe(tmp_path, data=str(folder), epochs=1)
+        with pytest.raises(InputError, match=r"differ in size.* UpSampling2D.* Conv2DTranspose"):
+            kcnn.train(recipe, model=model, task="segmentation", verbose=False)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.slow
+    def test_arrays_are_of_one_size(self, tmp_path):
+        model = stranger(interpolation="bilinear")
+        with pytest.warns(UserWarning, match="no graph of"):
+            run = kcnn.train(self.recipe(tmp_path), model=model, data=arrays(30),
+                             task="segmentation", verbose=False)  # fmt: skip
+        assert run.result["test_mean_iou"] > 0.4
 
     @pytest.mark.slow
     def test_photographs_of_any_size_in_a_network_of_one(self, folder, tmp_path):
