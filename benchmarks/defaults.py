@@ -58,8 +58,17 @@ _RESNET: dict[str, Any] = {
         "depths": (3, 3, 3),
     },
 }  # fmt: skip
-#: By family (VGG and AlexNet as published and with BatchNorm): the network, the rows of its space
-#: that stay at one value, its data, what is searched.
+_FCN: dict[str, Any] = {
+    "model": "fcn", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
+    "figure": "mean_iou",
+    "fixed": _MAPS | {
+        "longest_side": 128, "image_size": (128, 128), "width": 16, "hidden": (128, 128),
+        "batchnorm": False, "batch_size": 8,
+    },
+    "rates": (1e-4, 3e-4, 1e-3, 3e-3), "decays": (0.03,),
+}  # fmt: skip
+#: By family (VGG, AlexNet and FCN as published and with BatchNorm): the network, the rows of its
+#: space that stay at one value, its data, what is searched.
 FAMILIES: dict[str, dict[str, Any]] = {
     "mlp": {
         "model": "mlp", "data": _GREY, "optimizer": "adamw",
@@ -89,6 +98,28 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "fixed": _RESNET["fixed"] | {"depths": (1, 1, 1)},
         "rates": (0.1, 0.3), "decays": (5e-3, 2e-2),
     },
+    "resnet, deep": _RESNET | {
+        "model": "resnet56", "fixed": _RESNET["fixed"] | {"depths": (9, 9, 9)}, "epochs": 8,
+        "rates": (0.1, 0.3), "decays": (2e-2,),
+    },
+    "resnet, without BatchNorm": _RESNET | {
+        "fixed": _RESNET["fixed"] | {"batchnorm": False}, "epochs": 8,
+        "rates": (0.003, 0.01, 0.03), "decays": (2e-2,),
+    },
+    "resnet, from weights": _RESNET | {
+        "data": ("imagenette_small", "fashion_mnist"), "size": 64, "colour": True,
+        "images": 1250, "validation": 0.2,
+        "weights": "weights/cifar10_resnet20.safetensors", "epochs": 20,
+        "fixed": _RESNET["fixed"] | {"preprocessing": "torch"},
+        "rates": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "decays": (0.02,),
+    },
+    "vgg, from weights": _PHOTOS | {
+        "model": "vgg19", "size": 64, "weights": "vgg19_imagenet_notop.npz", "epochs": 8,
+        "fixed": _PLAIN | {
+            "augment": "crop-flip", "hidden": (), "pooling": "avg", "preprocessing": "caffe",
+        },
+        "rates": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3), "decays": (0.03,),
+    },
     "unet": {
         "model": "unet", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
         "figure": "mean_iou",
@@ -98,14 +129,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
         },
         "rates": (3e-4, 1e-3, 3e-3, 1e-2), "decays": (0.03,),
     },
-    "fcn": {
-        "model": "fcn", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
-        "figure": "mean_iou",
-        "fixed": _MAPS | {
-            "longest_side": 128, "image_size": (128, 128), "width": 16, "hidden": (128, 128),
-            "batchnorm": True, "batch_size": 8,
-        },
-        "rates": (1e-4, 3e-4, 1e-3, 3e-3), "decays": (0.03,),
+    "fcn": _FCN | {"fixed": _FCN["fixed"] | {"batchnorm": True}},
+    "fcn, as published": _FCN,
+    "fcn, wide": _FCN | {
+        "fixed": _FCN["fixed"] | {"batchnorm": True, "width": 32, "hidden": (512, 512)},
+        "rates": (3e-4, 1e-3),
     },
     "fcos": {
         "model": "fcos", "data": ("bccd",), "optimizer": "adamw", "epochs": 8, "figure": "ap",
@@ -129,15 +157,19 @@ def scores(family: str, data: str, seed: int, logs: str) -> dict[str, float]:
         "learning_rate": kcnn.tuning.Choice(row["rates"]),
         "weight_decay": kcnn.tuning.Choice(decays) if len(decays) > 1 else decays[0],
     }
+    if "weights" in row:
+        space["weights"] = str(Path(os.environ["KCNN_DATA"]).resolve() / row["weights"])
     if "figure" not in row:
         images, labels = training_part(data, row.get("size"), row.get("images", _IMAGES))
+        if row.get("colour"):
+            images = np.broadcast_to(images.reshape(*images.shape[:3], -1), (*images.shape[:3], 3))
         space["batch_size"] = 32 if len(images) < _FEW else 128
         given = {"train": (images, labels)}
     trials = len(row["rates"]) * len(row["decays"])
     options = kcnn.tuning.Options(
         model=row["model"], data=data, trials=trials, logs=logs, seed=seed, winner=False,
-        epochs=row.get("epochs"), validation=_VALIDATION.get(data, 0.1), name=f"{data}-{seed}",
-        ignore=row.get("ignore"),
+        epochs=row.get("epochs"), ignore=row.get("ignore"), name=f"{data}-{seed}",
+        validation=_VALIDATION.get(data, row.get("validation", 0.1)),
     )  # fmt: skip
     found = kcnn.tune(options, space=space, data=given)
     return {
@@ -156,7 +188,7 @@ def training_part(
 
     from kcnn.data import load_data
 
-    if size is None:
+    if size is None or data in _GREY:
         train = load_data(data, validation=0).train
         return np.asarray(train.images)[:most], np.asarray(train.labels)[:most]
     files = sorted((Path(os.environ["KCNN_DATA"]) / data / "train").glob("*/*"))
@@ -209,7 +241,9 @@ def main() -> None:
         if "figure" in FAMILIES[family]:
             images = dict.fromkeys(data, 0)  # fewer than 5,000 pictures with masks or boxes
         else:
-            images = {d: len(training_part(d, FAMILIES[family].get("size"))[0]) for d in data}
+            row = FAMILIES[family]
+            parts = {d: training_part(d, row.get("size"), row.get("images", _IMAGES)) for d in data}
+            images = {d: len(part[0]) for d, part in parts.items()}
         ranked = candidates(family, found, images)
         for row in ranked:
             row["points below"] = round(row["points below"], 2)

@@ -417,3 +417,12 @@ def test_resnets_are_within_chance_of_the_best(row, settings):
     assert len(by_setting) == settings
     rate, decay = families.RESNET.learning_rate, families.RESNET.weight_decay
     assert_within_chance(by_setting, *(families.RESNET.few if few else (rate, decay)))
+
+
+def test_other_rates_of_resnets_and_vgg_are_within_chance_of_the_best():
+    """Without BatchNorm, and begun with weights, in batches of 32."""
+    bare, begun = of_settings("resnet, without BatchNorm"), of_settings("resnet, from weights")
+    assert (len(bare), len(begun)) == (3, 5)
+    assert_within_chance(bare, families.RESNET.unnormalised, families.RESNET.weight_decay)
+    assert_within_chance(begun, *families.RESNET.few)
+    assert_within_chance(of_settings("vgg"), families.VGG.learning_rate, families.VGG.weight_decay)

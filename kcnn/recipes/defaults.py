@@ -60,6 +60,9 @@ MARGIN = 1.15
 #: Of pictures with masks or boxes: see `kcnn.recipes.recipe`.
 SCALE, COLOUR = 1.5, 0.2
 
+#: Images of a step from which on a family's rate holds that has another one (`Family.few`).
+_LARGE_STEP = 128
+
 #: Below so many images, batches are small, and weight decay is three times as large where a family
 #: says nothing else. With the rate and decay of their families, three times is 0.6 ± 0.8 points of
 #: validation accuracy better for MLPs and 5.8 ± 3.9 for LeNet-5 (`benchmarks.defaults`, one
@@ -102,12 +105,17 @@ def resolve(
     """
     optimizer = recipe.optimizer or family.optimizer
     few = images < _FEW
-    rate, decay = _RATES.get(optimizer), 0.0
-    if optimizer == family.optimizer:
-        many = family.learning_rate, family.weight_decay
-        rate, decay = (family.few or (many[0], 3 * many[1])) if few else many
     most = max(images // recipe.accumulate, 1)
     batch_size = recipe.batch_size or min(family.batch_size or (32 if few else 128), most)
+    rate, decay = _RATES.get(optimizer), 0.0
+    if optimizer == family.optimizer:
+        rate, decay = family.learning_rate, family.weight_decay
+        if family.few is None:
+            decay *= 3 if few else 1
+        elif few or batch_size * recipe.accumulate < _LARGE_STEP:
+            rate, decay = family.few
+        if recipe.model_options.get("batchnorm") is False:
+            rate = min(rate, family.unnormalised)
     if batch_size * recipe.accumulate > images >= batch_size:
         raise InputError(
             f"A step of accumulate={recipe.accumulate} batches of {batch_size} is more than the "

@@ -2,13 +2,14 @@
 
 A row is given to `kcnn.register`. Names in a search space are fields of `kcnn.Recipe` or options of
 the network; `swa` alone is neither: it switches weight averaging. Rates and decays of MLPs, LeNet,
-VGG (with BatchNorm) and ResNets, and the rates of U-Net and FCOS, were chosen by
+VGG and ResNets, and the rates of U-Net and FCOS, were chosen by
 `benchmarks.defaults`, on validation alone: of the rates within chance of the best the nearest to
 what was the default, with the decay that is best at it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +40,9 @@ class Family:
         warmup: Epochs of warm-up.
         space: The search space.
         notes: What its cards say of all its networks, one line each.
-        few: Rate and decay below 5,000 images, in batches of 32; None is the same rate, and three
-            times the decay.
+        few: Rate and decay below 5,000 images, and in steps of less than 128; None is the same
+            rate, and below 5,000 images three times the decay.
+        unnormalised: The largest rate without BatchNorm, where it is there by default.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Family:
     space: Mapping[str, Domain | Scaled]
     notes: tuple[str, ...] = ()
     few: tuple[float, float] | None = None
+    unnormalised: float = math.inf
     batch_size: int | None = None  #: of a training; None goes by the number of images
     epochs: int | None = None  #: of a training; None goes by the data
 
@@ -153,6 +156,7 @@ RESNET = Family(
     weight_decay=2e-2,
     warmup=1.0,
     few=(0.1, 2e-2),
+    unnormalised=0.03,
     space={
         "optimizer": Choice(("nesterov", "adamw")),
         **_RATES,

@@ -151,6 +151,19 @@ def test_few_images_have_small_batches_and_a_rate_of_their_own():
     assert chosen(4999, learning_rate=0.2)[1] == 0.2
 
 
+def test_rates_of_resnets_go_by_the_images_of_a_step_and_by_batchnorm():
+    def rate(**fields):
+        recipe = Recipe(**fields)
+        return resolve(recipe, family=RESNET, images=50_000, image_shape=(32, 32, 3)).learning_rate
+
+    assert rate() == rate(batch_size=512) == rate(batch_size=32, accumulate=4) == 0.3
+    assert rate(batch_size=127) == rate(batch_size=32) == rate(batch_size=32, accumulate=3) == 0.1
+    assert rate(batchnorm=True) == 0.3
+    assert rate(batchnorm=False) == rate(options={"batchnorm": False}, batch_size=32) == 0.03
+    assert rate(batchnorm=False, learning_rate=0.2) == 0.2
+    assert rate(batchnorm=False, optimizer="adamw") == rate(optimizer="adamw")
+
+
 def test_momentum_for_an_optimiser_without_is_refused():
     with pytest.raises(InputError, match="adam"):
         resolve(Recipe(optimizer="adam", momentum=0.9), family=OTHERS, images=100, image_shape=GREY)
