@@ -114,11 +114,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "rates": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "decays": (0.02,),
     },
     "vgg, from weights": _PHOTOS | {
-        "model": "vgg19", "size": 64, "weights": "vgg19_imagenet_notop.npz", "epochs": 8,
+        "model": "vgg19", "size": 64, "weights": "vgg19_imagenet_notop.npz", "epochs": 4,
         "fixed": _PLAIN | {
             "augment": "crop-flip", "hidden": (), "pooling": "avg", "preprocessing": "caffe",
         },
-        "rates": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3), "decays": (0.03,),
+        "rates": (1e-4, 3e-4, 1e-3), "decays": (0.03,),
     },
     "unet": {
         "model": "unet", "data": ("pets",), "ignore": (3,), "optimizer": "adamw", "epochs": 8,
@@ -131,10 +131,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "fcn": _FCN | {"fixed": _FCN["fixed"] | {"batchnorm": True}},
     "fcn, as published": _FCN,
-    "fcn, wide": _FCN | {
-        "fixed": _FCN["fixed"] | {"batchnorm": True, "width": 32, "hidden": (512, 512)},
-        "rates": (3e-4, 1e-3),
-    },
     "fcos": {
         "model": "fcos", "data": ("bccd",), "optimizer": "adamw", "epochs": 8, "figure": "ap",
         "fixed": _MAPS | {

@@ -410,19 +410,38 @@ def test_rates_of_pixels_and_boxes_are_within_chance_of_the_best(row, family):
     assert_within_chance(by_setting, family.learning_rate, 3 * family.weight_decay)
 
 
-@pytest.mark.parametrize(("row", "settings"), [("resnet, in full", 4), ("resnet, many", 4),
-                                               ("resnet, few", 6)])  # fmt: skip
-def test_resnets_are_within_chance_of_the_best(row, settings):
-    by_setting, few = of_settings(row), row.endswith("few")
+def pooled(rows):
+    """`of_settings` of rows of one family together, of the settings that all have."""
+    found = [of_settings(row) for row in rows]
+    shared = set.intersection(*map(set, found))
+    return {setting: [v for one in found for v in one[setting]] for setting in shared}
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "rate", "decay"),
+    [
+        (
+            ["resnet", "resnet, in full", "resnet, many", "resnet, deep"], 2,
+            families.RESNET.learning_rate, families.RESNET.weight_decay,
+        ),
+        (["resnet, few"], 6, families.RESNET.learning_rate, families.RESNET.weight_decay),
+        (["resnet, from weights"], 5, families.RESNET.learning_rate, families.RESNET.weight_decay),
+        (
+            ["resnet, without BatchNorm"], 3,
+            families.RESNET.unnormalised, families.RESNET.weight_decay,
+        ),
+        (["vgg"], 8, families.VGG.learning_rate, families.VGG.weight_decay),
+        (
+            ["vgg, from weights"], 3,
+            families.VGG.begun * families.VGG.learning_rate, 3 * families.VGG.weight_decay,
+        ),
+        (
+            ["fcn", "fcn, as published"], 4,
+            families.FCN.learning_rate, 3 * families.FCN.weight_decay,
+        ),
+    ],
+)  # fmt: skip
+def test_rates_are_within_chance_of_the_best(rows, settings, rate, decay):
+    by_setting = pooled(rows)
     assert len(by_setting) == settings
-    rate, decay = families.RESNET.learning_rate, families.RESNET.weight_decay
-    assert_within_chance(by_setting, *(families.RESNET.few if few else (rate, decay)))
-
-
-def test_other_rates_of_resnets_and_vgg_are_within_chance_of_the_best():
-    """Without BatchNorm, and begun with weights, in batches of 32."""
-    bare, begun = of_settings("resnet, without BatchNorm"), of_settings("resnet, from weights")
-    assert (len(bare), len(begun)) == (3, 5)
-    assert_within_chance(bare, families.RESNET.unnormalised, families.RESNET.weight_decay)
-    assert_within_chance(begun, *families.RESNET.few)
-    assert_within_chance(of_settings("vgg"), families.VGG.learning_rate, families.VGG.weight_decay)
+    assert_within_chance(by_setting, rate, decay)

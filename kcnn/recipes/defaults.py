@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kcnn.errors import InputError
-from kcnn.recipes.families import Family
+from kcnn.recipes.families import BEGUN, Family
 from kcnn.recipes.recipe import Optimizer, Precision, Recipe, Schedule
 
 
@@ -60,13 +60,10 @@ MARGIN = 1.15
 #: Of pictures with masks or boxes: see `kcnn.recipes.recipe`.
 SCALE, COLOUR = 1.5, 0.2
 
-#: Images of a step from which on a family's rate holds that has another one (`Family.few`).
-_LARGE_STEP = 128
-
-#: Below so many images, batches are small, and weight decay is three times as large where a family
-#: says nothing else. With the rate and decay of their families, three times is 0.6 ± 0.8 points of
-#: validation accuracy better for MLPs and 5.8 ± 3.9 for LeNet-5 (`benchmarks.defaults`, one
-#: standard error): within chance.
+#: Below so many images, batches are small, and weight decay is `Family.few` times as large. Three
+#: times is, with the rate and decay of their families, 0.6 ± 0.8 points of validation accuracy
+#: better for MLPs and 5.8 ± 3.9 for LeNet-5 (`benchmarks.defaults`, one standard error): within
+#: chance.
 _FEW = 5000
 
 #: Learning rates that suit an optimiser where the family's own optimiser is not taken.
@@ -109,13 +106,11 @@ def resolve(
     batch_size = recipe.batch_size or min(family.batch_size or (32 if few else 128), most)
     rate, decay = _RATES.get(optimizer), 0.0
     if optimizer == family.optimizer:
-        rate, decay = family.learning_rate, family.weight_decay
-        if family.few is None:
-            decay *= 3 if few else 1
-        elif few or batch_size * recipe.accumulate < _LARGE_STEP:
-            rate, decay = family.few
+        rate, decay = family.learning_rate, family.weight_decay * (family.few if few else 1)
         if recipe.model_options.get("batchnorm") is False:
             rate = min(rate, family.unnormalised)
+    if rate and _moves_trained_weights(recipe):
+        rate *= family.begun if optimizer == family.optimizer else BEGUN
     if batch_size * recipe.accumulate > images >= batch_size:
         raise InputError(
             f"A step of accumulate={recipe.accumulate} batches of {batch_size} is more than the "
@@ -157,6 +152,12 @@ def resolve(
         )
     given = {name: value for name, value in fields.items() if value is not None}
     return ResolvedRecipe(**fields | filled | given)
+
+
+def _moves_trained_weights(recipe: Recipe) -> bool:
+    """Whether weights that the network begins with are trained at the recipe's rate."""
+    kept = recipe.freeze is not None and recipe.unfreeze_at is None
+    return recipe.weights is not None and recipe.backbone_rate is None and not kept
 
 
 def _check_averaging(recipe: Recipe, epochs: int) -> None:

@@ -96,7 +96,10 @@ class Recipe:
         checks.choice(Optimizer, {"sgdw": _SGDW}, own=True),
     )
     learning_rate: float | None = field(
-        None, "Peak learning rate.", checks.between(1e-12, math.inf, "a number above 0")
+        None,
+        "Peak learning rate. The default is the network's own, a tenth of it where weights that it "
+        "begins with are trained (ResNets: all of it).",
+        checks.between(1e-12, math.inf, "a number above 0"),
     )
     schedule: Schedule | None = field(
         None,

@@ -138,12 +138,12 @@ def test_families_have_their_own_optimisers():
     assert resnet.momentum == 0.9
 
 
-def test_few_images_have_small_batches_and_a_rate_of_their_own():
+def test_few_images_have_small_batches_and_more_weight_decay():
     def chosen(images, family=RESNET, **fields):
         full = resolve(Recipe(**fields), family=family, images=images, image_shape=(32, 32, 3))
         return full.batch_size, full.learning_rate, full.weight_decay
 
-    assert chosen(5000) == (128, 0.3, 0.02)
+    assert chosen(5000) == (128, 0.1, 0.02)
     assert chosen(4999) == (32, 0.1, 0.02)
     assert chosen(5000, LENET) == (128, 0.005, 0.01)
     assert chosen(4999, LENET) == (32, 0.005, pytest.approx(0.03))
@@ -151,17 +151,27 @@ def test_few_images_have_small_batches_and_a_rate_of_their_own():
     assert chosen(4999, learning_rate=0.2)[1] == 0.2
 
 
-def test_rates_of_resnets_go_by_the_images_of_a_step_and_by_batchnorm():
+def test_resnets_without_batchnorm_have_a_smaller_rate():
     def rate(**fields):
-        recipe = Recipe(**fields)
-        return resolve(recipe, family=RESNET, images=50_000, image_shape=(32, 32, 3)).learning_rate
+        full = resolve(Recipe(**fields), family=RESNET, images=50_000, image_shape=(32, 32, 3))
+        return full.learning_rate
 
-    assert rate() == rate(batch_size=512) == rate(batch_size=32, accumulate=4) == 0.3
-    assert rate(batch_size=127) == rate(batch_size=32) == rate(batch_size=32, accumulate=3) == 0.1
-    assert rate(batchnorm=True) == 0.3
-    assert rate(batchnorm=False) == rate(options={"batchnorm": False}, batch_size=32) == 0.03
+    assert rate() == rate(batchnorm=True) == 0.1
+    assert rate(batchnorm=False) == rate(options={"batchnorm": False}) == 0.03
     assert rate(batchnorm=False, learning_rate=0.2) == 0.2
     assert rate(batchnorm=False, optimizer="adamw") == rate(optimizer="adamw")
+
+
+def test_trained_weights_move_at_a_rate_of_their_own():
+    def rate(family=VGG, **fields):
+        given = Recipe(weights="imagenet", **fields)
+        return resolve(given, family=family, images=800, image_shape=(32, 32, 3)).learning_rate
+
+    assert rate() == rate(freeze="backbone", unfreeze_at=0.5) == rate(until="conv4") == 1e-4
+    assert rate(freeze="backbone") == rate(backbone_rate=0.1) == 1e-3
+    assert rate(learning_rate=0.2) == 0.2
+    assert rate(RESNET) == 0.1
+    assert rate(RESNET, optimizer="adamw") == 1e-4
 
 
 def test_momentum_for_an_optimiser_without_is_refused():
