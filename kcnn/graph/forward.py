@@ -85,12 +85,12 @@ def refuse_one_size(model: keras.Model, images: tf.TensorSpec) -> None:
         return
     try:
         _traced(model, images)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         reason = brief(str(error).strip().partition("\n")[0])
         raise InputError(
-            f"{model.name} cannot be computed on pictures that differ in size: {reason} Keras "
-            f"enlarges bilinearly only where sizes are known beforehand; "
-            f"UpSampling2D(interpolation='nearest') and Conv2DTranspose take any."
+            f"{model.name} cannot be computed on pictures that differ in size: {reason} So it is "
+            f"with UpSampling2D(interpolation='bilinear'), which asks for sizes in Python; "
+            f"'nearest' and Conv2DTranspose do not."
         ) from error
 
 
@@ -139,7 +139,7 @@ def _on_tensorflow(model: keras.Model, batches: int) -> Callable[[Any], Any]:
     def computes(shape: tuple[int | None, ...], dtype: tf.DType) -> bool:
         try:
             traced(shape, dtype)
-        except TypeError:  # a layer asks for H or W in Python, as Keras' bilinear UpSampling2D
+        except (TypeError, ValueError):  # a layer asks for H or W, as bilinear UpSampling2D does
             return False
         return True
 
