@@ -426,10 +426,6 @@ def pooled(rows):
         ),
         (["resnet, few"], 6, families.RESNET.learning_rate, families.RESNET.weight_decay),
         (["resnet, from weights"], 5, families.RESNET.learning_rate, families.RESNET.weight_decay),
-        (
-            ["resnet, without BatchNorm"], 3,
-            families.RESNET.unnormalised, families.RESNET.weight_decay,
-        ),
         (["vgg"], 8, families.VGG.learning_rate, families.VGG.weight_decay),
         (
             ["vgg, from weights"], 3,

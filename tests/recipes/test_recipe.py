@@ -157,7 +157,7 @@ def test_resnets_without_batchnorm_have_a_smaller_rate():
         return full.learning_rate
 
     assert rate() == rate(batchnorm=True) == 0.1
-    assert rate(batchnorm=False) == rate(options={"batchnorm": False}) == 0.03
+    assert rate(batchnorm=False) == rate(options={"batchnorm": False}) == 0.003
     assert rate(batchnorm=False, learning_rate=0.2) == 0.2
     assert rate(batchnorm=False, optimizer="adamw") == rate(optimizer="adamw")
 
